@@ -1,0 +1,14 @@
+"""The machine."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from shoal.config.settings import Settings
+
+
+class ComputeConfig(Settings):
+    """Where things run; never part of a fingerprint except the device's kind."""
+
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
+    threads: int = Field(0, ge=0, description="CPU threads of the network; 0 = all cores this process may use")

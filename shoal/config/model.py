@@ -1,0 +1,27 @@
+"""The pose network."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from shoal.config.settings import Settings
+
+
+class ModelConfig(Settings):
+    """Which network, at which scale."""
+
+    name: Literal["light", "resnet_50"] = Field(
+        "light", description="light: timm backbone + small neck; resnet_50: DLC's shape, layer by layer"
+    )
+    backbone: str = Field("resnet18", description="light: any timm features_only backbone by name")
+    pretrained: str = Field(
+        "", description="backbone weights: empty = none, 'timm' = download, or a file, or an installed package's name"
+    )
+    stride: int = Field(4, description="light: input pixels per map cell")
+    neck: int = Field(64, gt=0, description="light: channels of the neck")
+    input_scale: float = Field(1.0, gt=0, le=1, description="frames are shrunk by this before the network")
+    edges: Literal["auto", "skeleton", "all"] = Field(
+        "auto", description="limbs learned: short and steady ones, the config's skeleton, or all pairs (DLC)"
+    )

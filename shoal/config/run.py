@@ -1,0 +1,114 @@
+"""All settings of a run, composed; read, overridden and saved here and nowhere else."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from shoal.config.assemble import AssembleConfig
+from shoal.config.associate import AssociateConfig
+from shoal.config.compute import ComputeConfig
+from shoal.config.dataset import DatasetConfig
+from shoal.config.model import ModelConfig
+from shoal.config.predict import PredictConfig
+from shoal.config.render import RenderConfig
+from shoal.config.sample import SampleConfig
+from shoal.config.settings import Settings
+from shoal.config.stitch import StitchConfig
+from shoal.config.train import TrainConfig
+from shoal.errors import ConfigError
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class RunConfig(Settings):
+    """Every stage's settings; what ``run.yaml`` holds."""
+
+    dataset: DatasetConfig = DatasetConfig()
+    model: ModelConfig = ModelConfig()
+    train: TrainConfig = TrainConfig()
+    predict: PredictConfig = PredictConfig()
+    sample: SampleConfig = SampleConfig()
+    assemble: AssembleConfig = AssembleConfig()
+    associate: AssociateConfig = AssociateConfig()
+    stitch: StitchConfig = StitchConfig()
+    render: RenderConfig = RenderConfig()
+    compute: ComputeConfig = ComputeConfig()
+
+
+def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> RunConfig:
+    """Defaults < file < overrides.
+
+    Args:
+        path: a ``run.yaml``; None = defaults only.
+        overrides: ``"stitch.max_gap=30"``; values are read as YAML.
+
+    Raises:
+        ConfigError: unknown key (with the nearest valid one), wrong value, unreadable file.
+
+    >>> load_config(overrides=["stitch.max_gap=30"]).stitch.max_gap
+    30
+    """
+    data: dict[str, Any] = {}
+    if path is not None:
+        try:
+            data = YAML(typ="safe").load(path.read_text()) or {}
+        except (OSError, UnicodeDecodeError, YAMLError) as error:
+            raise ConfigError(f"expected a YAML file of settings, got: {error}\nwhere: {path}") from error
+        if not isinstance(data, dict):
+            raise ConfigError(f"expected a mapping of settings, got {type(data).__name__}\nwhere: {path}")
+    for override in overrides:
+        _override(data, override)
+    return parse_config(RunConfig, data, where=str(path) if path else "--set")
+
+
+def save_config(config: RunConfig, path: Path) -> None:
+    """Write the full resolved settings as YAML."""
+    yaml = YAML()
+    with path.open("w") as file:
+        yaml.dump(config.model_dump(mode="json"), file)
+
+
+def parse_config(model: type[M], data: dict[str, Any], *, where: str) -> M:
+    """Validate ``data``, turning pydantic's complaints into one ConfigError that names the nearest key."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(key, _keys(RunConfig), n=1, cutoff=0.4)
+            raise ConfigError(
+                f"expected a known setting, got '{key}'\nwhere: {where}",
+                hint=f"did you mean '{near[0]}'?" if near else "`shoal check --settings` lists all settings",
+            ) from error
+        raise ConfigError(f"{key}: {first['msg']}, got {first['input']!r}\nwhere: {where}") from error
+
+
+def _override(data: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals:
+        raise ConfigError(f"expected key=value, got '{override}'\nwhere: --set")
+    *parents, last = key.strip().split(".")
+    for parent in parents:
+        data = data.setdefault(parent, {})
+        if not isinstance(data, dict):
+            raise ConfigError(f"expected a section, got a value at '{parent}'\nwhere: --set {override}")
+    data[last] = YAML(typ="safe").load(value) if value else ""
+
+
+def _keys(model: type[BaseModel], prefix: str = "") -> list[str]:
+    keys: list[str] = []
+    for name, info in model.model_fields.items():
+        kind = info.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            keys += _keys(kind, f"{prefix}{name}.")
+        else:
+            keys.append(prefix + name)
+    return keys

@@ -1,0 +1,16 @@
+"""Which frames' appearance is stored."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from shoal.config.settings import Settings
+
+
+class SampleConfig(Settings):
+    """In-stream choice of animal rows worth storing."""
+
+    every: int = Field(10, gt=0, description="frames between samples of quiet animals")
+    feature_size: int = Field(64, gt=0, description="channels after the fixed projection")
+    min_confidence: float = Field(0.3, ge=0, le=1, description="mean confidence an animal needs")
+    near: float = Field(1.0, ge=0, description="animals closer than this many body lengths to another are crossing")
