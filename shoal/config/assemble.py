@@ -15,3 +15,4 @@ class AssembleConfig(Settings):
     min_affinity: float = Field(0.2, ge=0, description="weaker limbs join nothing")
     min_confidence: float = Field(0.1, ge=0, le=1, description="weaker peaks are ignored")
     duplicate_overlap: float = Field(0.5, gt=0, le=1, description="two animals sharing this much are one")
+    duplicate_distance: float = Field(0.1, ge=0, description="shared = this close, in body lengths")

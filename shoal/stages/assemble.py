@@ -1,0 +1,168 @@
+"""Peaks -> animals: each peak joins at most one animal, each animal has at most one peak per keypoint."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int64
+from numpy import ndarray
+
+from shoal.config.assemble import AssembleConfig
+from shoal.types import Detections, Poses
+
+VERSION = 1
+
+NO_LIMIT = np.iinfo(np.int64).max
+
+
+def assemble(
+    detections: Detections, edges: Int64[ndarray, "E 2"], config: AssembleConfig, *, n_keypoints: int
+) -> tuple[Poses, Int64[ndarray, "M K"]]:
+    """Group the peaks of each frame into animals.
+
+    Limb candidates weigh affinity x geometric mean of the two confidences; groups merge by their summed
+    weight (``kernels/assemble.py``). Frames do not influence each other.
+
+    Args:
+        detections: peaks and limb candidates. Limbs that name an absent peak are ignored.
+        edges: (E, 2) keypoints that each value of ``detections.edge`` connects.
+        config: thresholds.
+        n_keypoints: K.
+
+    Returns:
+        The animals, items numbered by descending score, and (M, K) the row in ``detections`` of each
+        keypoint's peak, -1 = missing.
+
+    Raises:
+        ValueError: a peak's keypoint or an edge lies outside 0 to K - 1.
+
+    >>> poses, rows = assemble(Detections.empty((0, 5)), np.array([[0, 1]]), AssembleConfig(), n_keypoints=2)
+    >>> len(poses), rows.shape
+    (0, (0, 2))
+    """
+    edges = np.asarray(edges, np.int64).reshape(-1, 2)
+    _check_indices(detections, edges, n_keypoints)
+    confidence = detections.confidence.astype(np.float64)
+    usable = (confidence >= config.min_confidence) & np.isfinite(detections.xy).all(axis=1)
+    limit = config.max_animals or NO_LIMIT
+    if n_keypoints == 1:
+        frame, rows, score = _single_peaks(detections, usable, confidence, limit)
+    elif not len(edges) and config.max_animals == 1:
+        frame, rows, score = _best_peaks(detections, usable, confidence, n_keypoints)
+    else:
+        frame, rows, score = _grouped_peaks(detections, usable, confidence, edges, config, n_keypoints)
+    return _poses(detections, frame, rows, score, confidence), rows
+
+
+def _check_indices(detections: Detections, edges: Int64[ndarray, "E 2"], n_keypoints: int) -> None:
+    for name, values in (("keypoint", detections.keypoint), ("edges", edges)):
+        if values.size and (values.min() < 0 or values.max() >= n_keypoints):
+            raise ValueError(f"assemble: expected {name} in 0-{n_keypoints - 1}, got {values.min()}-{values.max()}")
+
+
+def _poses(
+    detections: Detections,
+    frame: Int64[ndarray, "M"],
+    rows: Int64[ndarray, "M K"],
+    score: Float64[ndarray, "M"],
+    confidence: Float64[ndarray, "P"],
+) -> Poses:
+    """Look up positions and confidences of the grouped peaks; items count from 0 in every frame."""
+    present = rows >= 0
+    xy = np.full((*rows.shape, 2), np.nan, np.float32)
+    xy[present] = detections.xy[rows[present]]
+    shown = np.zeros(rows.shape, np.float32)
+    shown[present] = confidence[rows[present]]
+    return Poses(frame, _number_within(frame), xy, shown, score, detections.span)
+
+
+def _number_within(frame: Int64[ndarray, "M"]) -> Int64[ndarray, "M"]:
+    """0, 1, 2, ... restarting at every new frame."""
+    if not len(frame):
+        return np.zeros(0, np.int64)
+    starts = np.flatnonzero(np.r_[True, frame[1:] != frame[:-1]])
+    return np.arange(len(frame)) - np.repeat(starts, np.diff(np.r_[starts, len(frame)]))
+
+
+def _single_peaks(
+    detections: Detections, usable: Bool[ndarray, "P"], confidence: Float64[ndarray, "P"], limit: int
+) -> tuple[Int64[ndarray, "M"], Int64[ndarray, "M 1"], Float64[ndarray, "M"]]:
+    """K = 1: every peak is an animal, best first."""
+    rows = np.flatnonzero(usable)
+    x, y = detections.xy[rows].T
+    rows = rows[np.lexsort((y, x, -confidence[rows], detections.frame[rows]))]
+    rows = rows[_number_within(detections.frame[rows]) < limit]
+    return detections.frame[rows], rows[:, None], np.clip(confidence[rows], 0, 1)
+
+
+def _best_peaks(
+    detections: Detections, usable: Bool[ndarray, "P"], confidence: Float64[ndarray, "P"], n_keypoints: int
+) -> tuple[Int64[ndarray, "M"], Int64[ndarray, "M K"], Float64[ndarray, "M"]]:
+    """One animal and no limbs: the highest peak of every keypoint, DLC's rule for single animals."""
+    picked = np.flatnonzero(usable)
+    frames, index = np.unique(detections.frame[picked], return_inverse=True)
+    rows = np.full((len(frames), n_keypoints), -1)
+    x, y = detections.xy[picked].T
+    ascending = np.lexsort((-y, -x, confidence[picked]))  # the best is written last
+    rows[index[ascending], detections.keypoint[picked][ascending]] = picked[ascending]
+    score = np.where(rows >= 0, confidence[rows], 0.0).mean(axis=1) if len(frames) else np.zeros(0)
+    return frames, rows, np.clip(score, 0, 1)
+
+
+def _grouped_peaks(
+    detections: Detections,
+    usable: Bool[ndarray, "P"],
+    confidence: Float64[ndarray, "P"],
+    edges: Int64[ndarray, "E 2"],
+    config: AssembleConfig,
+    n_keypoints: int,
+) -> tuple[Int64[ndarray, "M"], Int64[ndarray, "M K"], Float64[ndarray, "M"]]:
+    from shoal.stages.kernels.assemble import group_frames
+
+    limb, source, target = _links(detections, usable, edges, config.min_affinity)
+    affinity = detections.affinity[limb].astype(np.float64)
+    strength = affinity * np.sqrt(confidence[source] * confidence[target])
+    is_edge = np.zeros((n_keypoints, n_keypoints), np.bool_)
+    is_edge[edges[:, 0], edges[:, 1]] = is_edge[edges[:, 1], edges[:, 0]] = True
+    frames, first = np.unique(detections.frame, return_index=True)
+    index, rows, score = group_frames(
+        np.r_[first, len(detections)],
+        np.r_[np.searchsorted(detections.limb_frame[limb], frames), len(limb)],
+        detections.keypoint.astype(np.int64), detections.xy.astype(np.float64), confidence,
+        source, target, strength, affinity, edges, is_edge,
+        0.0, min(config.min_keypoints, n_keypoints), config.max_animals or NO_LIMIT,
+        config.duplicate_overlap, config.duplicate_distance,
+    )  # fmt: skip
+    return frames[index], rows, score
+
+
+def _links(
+    detections: Detections, usable: Bool[ndarray, "P"], edges: Int64[ndarray, "E 2"], min_affinity: float
+) -> tuple[Int64[ndarray, "N"], Int64[ndarray, "N"], Int64[ndarray, "N"]]:
+    """Limb candidates worth using: their rows, and the peak rows of their two ends."""
+    n_peaks = len(detections)
+    strong = (detections.affinity >= np.float16(min_affinity)) & (detections.affinity > 0)
+    strong &= (detections.edge >= 0) & (detections.edge < len(edges))
+    limb = np.flatnonzero(strong)
+    if not n_peaks or not len(limb):
+        return np.zeros((3, 0), np.int64)[0], np.zeros(0, np.int64), np.zeros(0, np.int64)
+    source, found_source = _find_peaks(detections, detections.limb_frame[limb], detections.source[limb])
+    target, found_target = _find_peaks(detections, detections.limb_frame[limb], detections.target[limb])
+    ends = edges[detections.edge[limb]]
+    good = found_source & found_target & usable[source] & usable[target]
+    good &= (detections.keypoint[source] == ends[:, 0]) & (detections.keypoint[target] == ends[:, 1])
+    return limb[good], source[good], target[good]
+
+
+def _find_peaks(
+    detections: Detections, frame: Int64[ndarray, "N"], number: Int64[ndarray, "N"]
+) -> tuple[Int64[ndarray, "N"], Bool[ndarray, "N"]]:
+    """Row of each (frame, peak number), and whether there is such a peak."""
+    first = np.searchsorted(detections.frame, frame)
+    row = np.clip(first + number, 0, len(detections) - 1)  # numbers run from 0 without holes, as a rule
+    found = (detections.frame[row] == frame) & (detections.number[row] == number)
+    if not found.all():
+        key = detections.frame * 2**16 + detections.number
+        sought = frame[~found] * 2**16 + number[~found]
+        row[~found] = np.minimum(np.searchsorted(key, sought), len(key) - 1)
+        found = (detections.frame[row] == frame) & (detections.number[row] == number)
+    return row, found
