@@ -1,0 +1,1 @@
+"""The DLC edge: the only place that knows DeepLabCut's files, words, pandas and pickle."""

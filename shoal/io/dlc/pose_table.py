@@ -1,0 +1,195 @@
+"""One DLC pose file (h5 or csv: labels, tracks, predictions) as plain arrays.
+
+Every DLC pose file is a data frame whose columns are (scorer, [individuals,] bodyparts, coords) and whose
+rows are image paths or frame numbers. All layout quirks end here; the other modules see ``PoseTable``.
+"""
+
+from __future__ import annotations
+
+import csv
+import logging
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import tables
+from jaxtyping import Float64
+from numpy import ndarray
+
+logger = logging.getLogger(__name__)
+
+LEVELS = ("scorer", "individuals", "bodyparts", "coords")
+SINGLE = "single"
+"""Individual under which DLC files unique bodyparts."""
+Layout = Literal["fixed", "table"]
+KEYS = ("df_with_missing", "tracks", "predictions")
+
+
+@dataclass(frozen=True, eq=False)
+class PoseTable:
+    """A DLC data frame.
+
+    Attributes:
+        columns: one (scorer, individual, bodypart, coord) per column; individual is "" in files of
+            single-animal projects, which lack that level.
+        index: rows: tuples of path parts, or 1-tuples with the text of a frame number.
+        values: (rows, columns), NaN = missing.
+    """
+
+    columns: tuple[tuple[str, str, str, str], ...]
+    index: tuple[tuple[str, ...], ...]
+    values: Float64[ndarray, "R C"]
+
+    def names(self, level: str, *, scorer: str | None = None) -> tuple[str, ...]:
+        """Distinct names of one level, in file order; of one scorer's columns only, if given."""
+        at = LEVELS.index(level)
+        return tuple(dict.fromkeys(c[at] for c in self.columns if scorer is None or c[0] == scorer))
+
+    def gather(
+        self, scorer: str, *, individuals: Sequence[str], bodyparts: Sequence[str], coords: Sequence[str]
+    ) -> Float64[ndarray, "R I K D"]:
+        """Values by name, NaN where the file has no such column."""
+        at: dict[tuple[str, ...], int] = {column: i for i, column in enumerate(self.columns)}
+        missing = self.values.shape[1]
+        wanted = [
+            at.get((scorer, individual, part, coord), missing)
+            for individual in individuals
+            for part in bodyparts
+            for coord in coords
+        ]
+        padded = np.column_stack([self.values, np.full(len(self.values), np.nan)])
+        return padded[:, wanted].reshape(len(self.values), len(individuals), len(bodyparts), len(coords))
+
+
+def read_pose_table(path: Path) -> PoseTable:
+    """Read an h5 or csv file of DLC.
+
+    Raises:
+        OSError: the file cannot be opened.
+        ValueError: it opens but is no DLC pose file.
+    """
+    return _read_csv(path) if path.suffix.lower() == ".csv" else _read_h5(path)
+
+
+def split_path(text: str) -> tuple[str, ...]:
+    """Parts of a path in either notation: DLC files keep the separators of the machine that wrote them."""
+    return tuple(part for part in text.replace("\\", "/").split("/") if part)
+
+
+def _read_h5(path: Path) -> PoseTable:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with pd.HDFStore(str(path), mode="r") as store:
+                keys = [key.lstrip("/") for key in store.keys()]  # noqa: SIM118 - not a dict
+                if not keys:
+                    raise ValueError("expected a pandas table, got an HDF5 file without one")
+                frame = store.get(next((k for k in KEYS if k in keys), keys[0]))
+    except (OSError, ValueError):
+        raise
+    # PyTables and pandas raise all kinds of errors on damaged files; which one says nothing to the caller
+    except Exception as error:
+        raise ValueError(f"not readable as a pandas table: {type(error).__name__}: {error}") from error
+    if not isinstance(frame, pd.DataFrame) or frame.columns.nlevels not in (3, 4):
+        raise ValueError("expected a data frame with 3 or 4 column levels (scorer, [individuals,] bodyparts, coords)")
+    columns = tuple(_column(tuple(str(v) for v in c)) for c in frame.columns)
+    # old annotation tools left object columns behind
+    values = frame.to_numpy() if all(d.kind in "fiu" for d in frame.dtypes) else _numbers(frame)
+    rows = [row if isinstance(row, tuple) else (row,) for row in frame.index]
+    index = tuple(_row([str(v) for v in row]) for row in rows)
+    return PoseTable(columns, index, np.asarray(values, np.float64).reshape(len(index), len(columns)))
+
+
+def _numbers(frame: pd.DataFrame) -> Float64[ndarray, "R C"]:
+    parts = [pd.to_numeric(frame.iloc[:, i], errors="coerce") for i in range(frame.shape[1])]
+    return np.column_stack([np.asarray(p, np.float64) for p in parts])
+
+
+def _column(names: tuple[str, ...]) -> tuple[str, str, str, str]:
+    return (names[0], *names[-3:]) if len(names) == 4 else (names[0], "", *names[1:])  # pyright: ignore[reportReturnType]
+
+
+def _row(cells: list[str]) -> tuple[str, ...]:
+    return tuple(part for cell in cells for part in split_path(cell))
+
+
+def _read_csv(path: Path) -> PoseTable:
+    try:
+        with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+            rows = [row for row in csv.reader(file) if row]
+    except csv.Error as error:
+        raise ValueError(f"not readable as csv: {error}") from error
+    heads: dict[str, list[str]] = {}
+    while rows and (level := rows[0][0].strip().lower()) in LEVELS:
+        heads[level] = rows.pop(0)
+    if not {"scorer", "bodyparts", "coords"} <= heads.keys():
+        raise ValueError("expected header rows scorer, bodyparts, coords")
+    # the path is one cell ("labeled-data/x/img.png") or three; their header cells are empty
+    coords = heads["coords"]
+    first = next((i for i in range(1, len(coords)) if coords[i].strip()), len(coords))
+    n = len(coords) - first
+    blank = [""] * len(coords)
+    columns = tuple(
+        (heads["scorer"][i], heads.get("individuals", blank)[i], heads["bodyparts"][i], coords[i])
+        for i in range(first, len(coords))
+    )
+    index = tuple(_row(row[:first]) for row in rows)
+    values = np.array([_floats(row[first:], n) for row in rows], np.float64).reshape(len(rows), n)
+    return PoseTable(columns, index, values)
+
+
+def _floats(cells: list[str], n: int) -> list[float]:
+    out = [np.nan] * n
+    for i, cell in enumerate(cells[:n]):
+        try:
+            out[i] = float(cell)
+        except ValueError:  # an empty cell, or a word that somebody typed into a spreadsheet
+            continue
+    return out
+
+
+def write_pose_table(path: Path, table: PoseTable, *, key: str, layout: Layout) -> None:
+    """Write a table as DLC does.
+
+    Args:
+        path: ``.h5`` or ``.csv``.
+        table: numeric 1-tuples in ``index`` become an integer index, path tuples a multi-index.
+        key: HDF5 key: ``df_with_missing`` or ``tracks``.
+        layout: pandas' "fixed" (labels) or "table" (results).
+    """
+    frame = _data_frame(table)
+    if path.suffix == ".csv":
+        frame.to_csv(path)
+        return
+    try:
+        _write_h5(path, frame, key, layout)
+    except tables.HDF5ExtError:
+        # the table layout keeps all column names in one 64 KiB attribute; fixed has no such limit and reads alike
+        logger.info("%s: %d columns do not fit the table layout, written as fixed", path.name, frame.shape[1])
+        _write_h5(path, frame, key, "fixed")
+
+
+def _data_frame(table: PoseTable) -> pd.DataFrame:
+    single = all(c[1] == "" for c in table.columns)
+    names = [(c[0], *c[2:]) if single else c for c in table.columns]
+    levels = [level for level in LEVELS if not (single and level == "individuals")]
+    columns = pd.MultiIndex.from_tuples(names, names=levels)
+    index: Any
+    if all(len(row) == 1 for row in table.index):
+        index = pd.Index([int(row[0]) for row in table.index], dtype=np.int64)
+    else:
+        index = pd.MultiIndex.from_tuples(table.index)
+    return pd.DataFrame(table.values, columns=columns, index=index)
+
+
+def _write_h5(path: Path, frame: pd.DataFrame, key: str, layout: Layout) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTables on long attributes and names with spaces
+        frame.to_hdf(path, key=key, mode="w", format=layout, nan_rep="nan" if layout == "table" else None)
+        with tables.open_file(str(path), "a") as file:
+            # pandas 3 leaves the version out and pandas 2 (DLC's) then takes the file for a prehistoric one
+            file.get_node(f"/{key}")._v_attrs.pandas_version = "0.15.2"
