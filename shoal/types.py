@@ -271,9 +271,7 @@ class Detections:
     def empty(span: Span, n_individuals: int = 0) -> Detections:
         """Frames that were looked at, nothing seen."""
         none, two = np.zeros(0), np.zeros((0, 2))
-        return Detections(
-            none, none, none, two, none, none, none, none, none, none, np.zeros((0, n_individuals)), span
-        )
+        return Detections(none, none, none, two, none, none, none, none, none, none, np.zeros((0, n_individuals)), span)
 
 
 @dataclass(frozen=True, eq=False)
@@ -563,7 +561,9 @@ def body_length(xy: Shaped[ndarray, "M K 2"]) -> float:
     """
     if not len(xy):
         return float("nan")
-    distance = np.linalg.norm(xy[:, :, None] - xy[:, None], axis=-1)
-    longest = np.nanmax(np.where(np.isnan(distance), -1.0, distance), axis=(1, 2))
+    longest = np.zeros(len(xy), np.float64)
+    for keypoint in range(1, xy.shape[1]):  # to all keypoints at once, a million rows would take gigabytes
+        distance = np.hypot(*np.moveaxis(xy[:, keypoint, None] - xy[:, :keypoint], -1, 0))
+        np.fmax(longest, np.fmax.reduce(distance, axis=1), out=longest)
     longest = longest[longest > 0]
     return float(np.median(longest)) if len(longest) else float("nan")
