@@ -237,7 +237,7 @@ def _clear(c: Comparison) -> dict[str, float]:
 
 def _clear_matches(c: Comparison) -> tuple[Int64[ndarray, "F"], Int64[ndarray, "Q"], Int64[ndarray, "Q"]]:
     """Frames with both truth and prediction; frame and pair number of each match."""
-    frames = np.intersect1d(c.truth_frame, c.frame)
+    frames = np.asarray(np.intersect1d(c.truth_frame, c.frame), np.int64)
     good = np.flatnonzero(c.similarity >= THRESHOLD - EPS)
     i, j, similarity = c.truth_row[good], c.row[good], c.similarity[good]
     pair_frame = c.truth_frame[i]
@@ -248,8 +248,8 @@ def _clear_matches(c: Comparison) -> tuple[Int64[ndarray, "F"], Int64[ndarray, "
     for frame in np.unique(pair_frame[_crowded(i, j)]).tolist():
         here = _rows_of(pair_frame, frame)
         last = _rows_of(pair_frame, int(frames[max(int(np.searchsorted(frames, frame)) - 1, 0)]))
-        past = np.arange(last.start, min(last.stop, here.start))
-        past = past[chosen[past]]
+        going = chosen[last] & (last.start < here.start)
+        past = np.flatnonzero(going) + last.start
         before[truth_number[i[past]]] = number[j[past]]
         # a match that goes on outweighs any sum of similarities
         going_on = before[truth_number[i[here]]] == number[j[here]]
