@@ -1,0 +1,1 @@
+"""Files in and out: videos, run folders, pictures; foreign formats in folders of their own."""

@@ -1,0 +1,1 @@
+"""Run folders: planning, the streaming loop and the steps that commands call."""

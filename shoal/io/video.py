@@ -1,0 +1,440 @@
+"""Frame-exact video reading and H.264 writing.
+
+Frame ``i`` is the i-th presentation timestamp of the file. The timestamps of all packets are read once
+(no decoding), so header counts, which are often wrong in remuxed camera files, are never believed.
+Reading from any start seeks to a keyframe before it, decodes from there and names each decoded frame by
+its timestamp, so a frame that cannot be decoded is missing from the output and shifts nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.error import FFmpegError
+from av.video.reformatter import Colorspace, VideoReformatter
+from jaxtyping import Int64
+from numpy import ndarray
+
+from shoal.errors import VideoError
+from shoal.types import FrameBatch
+
+log = logging.getLogger(__name__)
+
+MEBIBYTE = 1 << 20
+ORDER_CHECK_FRAMES = 32  # more than H.264's largest reordering depth (16)
+DECODE_THREADS = 2  # one more than the consumer can use on the smallest machine; contents do not depend on it
+
+
+@dataclass(frozen=True, eq=False)
+class PacketIndex:
+    """Where the frames of a file are. N frames, S keyframes.
+
+    Attributes:
+        pts: (N,) presentation timestamps in ``time_base``, ascending; may repeat.
+        key_pts: (S,) timestamps of keyframes that can be seeked to, ascending.
+        key_dts: (S,) their decoding timestamps.
+        time_base: seconds per tick.
+        is_timed: False where timestamps are missing or contradict the decoder's order; frames are
+            then counted from the start of the file.
+    """
+
+    pts: Int64[ndarray, "N"]
+    key_pts: Int64[ndarray, "S"]
+    key_dts: Int64[ndarray, "S"]
+    time_base: Fraction
+    is_timed: bool
+
+
+@dataclass(frozen=True, eq=False)
+class VideoInfo:
+    """What is known about a video without decoding it.
+
+    Attributes:
+        path: the file.
+        width: of a decoded frame, px, after rotation.
+        height: of a decoded frame, px, after rotation.
+        fps: frames per second; the mean if the rate varies.
+        fps_source: ``timestamps``, or ``header`` where there are none.
+        is_variable: True if frames are not evenly spaced.
+        n_frames: frames found in the file (not the header's count).
+        start_time: of the first frame, seconds.
+        codec: its name.
+        rotation: quarter turns, counter-clockwise, that the file asks for.
+        index: timestamps.
+        digest: hash of all timestamps and of the time base.
+        identity: hash of size, first, middle and last MiB and ``digest``; never of names or dates.
+    """
+
+    path: Path
+    width: int
+    height: int
+    fps: Fraction
+    fps_source: str
+    is_variable: bool
+    n_frames: int
+    start_time: float
+    codec: str
+    rotation: int
+    index: PacketIndex
+    digest: str
+    identity: str
+
+
+def probe(path: Path) -> VideoInfo:
+    """Find all frames of a video and decode the first.
+
+    Raises:
+        VideoError: the file is missing, empty, not a video, or no frame of it can be decoded.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise VideoError(f"expected a video file, found none\nwhere: {path}", hint="check the path")
+    stat = path.stat()
+    if stat.st_size == 0:
+        raise VideoError(f"expected a video, got an empty file\nwhere: {path}", hint="copy the file again")
+    return _probe(path.resolve(), stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=16)
+def _probe(path: Path, size: int, mtime_ns: int) -> VideoInfo:
+    """Cached per state of the file: the packets of a day of video take minutes to read."""
+    with _open(path) as container:
+        stream = container.streams.video[0]
+        index = _read_index(container, stream)
+        header_rate, header_frames = stream.average_rate or stream.base_rate, stream.frames
+        codec = stream.codec_context.name
+    if not len(index.pts):
+        raise VideoError(f"expected frames, got a video without any\nwhere: {path}", hint="the recording failed")
+    if header_frames and header_frames != len(index.pts):
+        log.warning("%s: the header says %d frames, the file has %d", path.name, header_frames, len(index.pts))
+    first, index = _check_order(path, index)
+    rotation = int(getattr(first, "rotation", 0)) // 90 % 4
+    height, width = (first.height, first.width) if rotation % 2 == 0 else (first.width, first.height)
+    fps, source, is_variable = _frame_rate(index, header_rate)
+    digest = hashlib.sha256(index.pts.tobytes() + str(index.time_base).encode()).hexdigest()[:16]
+    start = float(index.pts[0] * index.time_base) if index.is_timed else 0.0
+    return VideoInfo(
+        path=path, width=width, height=height, fps=fps, fps_source=source, is_variable=is_variable,
+        n_frames=len(index.pts), start_time=start, codec=codec, rotation=rotation, index=index, digest=digest,
+        identity=_identity(path, size, digest),
+    )  # fmt: skip
+
+
+def read_frames(
+    path: Path, *, start: int = 0, stop: int | None = None, batch: int = 8, chunk: int = 0
+) -> Iterator[FrameBatch]:
+    """Decode frames ``start`` to ``stop`` (exclusive) as RGB, exactly.
+
+    Frames that cannot be decoded are missing from the batches' ``frame`` columns.
+
+    Args:
+        path: the video.
+        start: first frame.
+        stop: after the last frame; None = the end.
+        batch: frames per batch; the last may be smaller.
+        chunk: batches do not cross multiples of this; 0 = they may.
+
+    Raises:
+        VideoError: see ``probe``.
+
+    >>> from shoal.io.video import VideoWriter  # doctest: +SKIP
+    >>> next(read_frames(Path("clip.mp4"), start=10)).frame  # doctest: +SKIP
+    array([10, 11, 12, 13, 14, 15, 16, 17])
+    """
+    info = probe(path)
+    numbers: list[int] = []
+    images: list[ndarray] = []
+    to_rgb = VideoReformatter()
+    for number, frame in decode(info, start=start, stop=stop):
+        is_new_chunk = bool(numbers) and chunk > 0 and number // chunk != numbers[-1] // chunk
+        if len(numbers) == batch or is_new_chunk:
+            yield FrameBatch(np.array(numbers), np.stack(images))
+            numbers, images = [], []
+        numbers.append(number)
+        images.append(_rgb(frame, info, to_rgb))
+    if numbers:
+        yield FrameBatch(np.array(numbers), np.stack(images))
+
+
+def decode(info: VideoInfo, *, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, av.VideoFrame]]:
+    """Decoded frames with their numbers, ascending, in the file's own pixel format and not rotated.
+
+    Raises:
+        VideoError: the file cannot be opened.
+    """
+    stop = info.n_frames if stop is None else min(stop, info.n_frames)
+    if start >= stop:
+        return
+    with _open(info.path) as container:
+        found = _seek(container, info.index, start)
+        if found is not None:
+            yield from _decode_between(info.index, found, start, stop)
+            return
+    with _open(info.path) as container:
+        yield from _decode_between(info.index, (_packets(container), -1), start, stop)
+
+
+def _decode_between(
+    index: PacketIndex, source: tuple[Iterator[av.Packet], int], start: int, stop: int
+) -> Iterator[tuple[int, av.VideoFrame]]:
+    packets, counted = source
+    last = start - 1
+    for frame in _decode_packets(packets):
+        number, counted = _number(index, frame, counted)
+        if number is None or number <= last or frame.is_corrupt:
+            continue
+        if number >= stop:
+            return
+        last = number
+        yield number, frame
+        if number == stop - 1:
+            return
+
+
+def _number(index: PacketIndex, frame: av.VideoFrame, counted: int) -> tuple[int | None, int]:
+    """Number of a decoded frame, and the state for the next: the highest number given so far."""
+    if not index.is_timed:
+        return counted + 1, counted + 1
+    if frame.pts is None:
+        return None, counted
+    low, high = (int(np.searchsorted(index.pts, frame.pts, side=side)) for side in ("left", "right"))
+    if low == high:  # a timestamp that no packet has
+        return None, counted
+    number = min(max(low, counted + 1), high - 1) if counted < high else low
+    return number, max(number, counted)
+
+
+def _decode_packets(packets: Iterator[av.Packet]) -> Iterator[av.VideoFrame]:
+    """All frames that the packets give; damaged ones give none."""
+    while True:
+        try:
+            packet = next(packets)
+        except (StopIteration, FFmpegError):  # an unreadable tail ends the video
+            return
+        try:
+            yield from packet.decode()
+        except FFmpegError as error:
+            log.debug("packet at %s not decoded: %s", packet.pts, error)
+
+
+def _packets(container: Any) -> Iterator[av.Packet]:
+    stream = container.streams.video[0]
+    if not stream.codec_context.is_open:  # thread settings cannot change later
+        stream.thread_type = "AUTO"
+        stream.codec_context.thread_count = DECODE_THREADS
+    return container.demux(stream)
+
+
+def _seek(container: Any, index: PacketIndex, start: int) -> tuple[Iterator[av.Packet], int] | None:
+    """Packets from a keyframe at or before frame ``start``, and the number of the frame before them.
+
+    None where the file must be read from its beginning, with a fresh container.
+    """
+    if start == 0 or not index.is_timed:
+        return None
+    position = int(np.searchsorted(index.key_pts, index.pts[start], side="right")) - 1
+    if position < 1:
+        return None
+    # The decoder must see the file's head: old x264 streams (4:4:4) say only there which encoder's bugs to expect.
+    next(_decode_packets(_packets(container)), None)
+    step = 1
+    while position > 0:
+        try:
+            container.seek(int(index.key_dts[position]), stream=container.streams.video[0], backward=True)
+            packets = _packets(container)
+            first = next(packets, None)
+        except FFmpegError:  # a format that cannot seek
+            return None
+        if first is not None and first.pts is not None and first.pts <= index.key_pts[position]:
+            return itertools.chain([first], packets), int(np.searchsorted(index.pts, first.pts)) - 1
+        position -= step  # landed after it: formats without an index seek roughly
+        step *= 2
+    return None
+
+
+def _open(path: Path) -> Any:
+    try:
+        container = av.open(str(path))
+    except (FFmpegError, OSError, ValueError) as error:
+        raise VideoError(
+            f"expected a video, got a file that cannot be opened as one ({error})\nwhere: {path}",
+            hint="an interrupted recording has no index; remux it, or leave it out",
+        ) from error
+    if not container.streams.video:
+        container.close()
+        raise VideoError(f"expected a video, got a file without a picture stream\nwhere: {path}")
+    return container
+
+
+def _read_index(container: Any, stream: Any) -> PacketIndex:
+    pts: list[int] = []
+    keys: list[tuple[int, int]] = []
+    is_timed = True
+    try:
+        for packet in container.demux(stream):
+            if packet.size == 0 or packet.is_discard:  # the end; or decoded but never shown (edit lists)
+                continue
+            if packet.pts is None:
+                is_timed = False
+            pts.append(packet.pts if packet.pts is not None else len(pts))
+            if packet.is_keyframe and packet.pts is not None:
+                keys.append((packet.pts, packet.dts if packet.dts is not None else packet.pts))
+    except FFmpegError as error:
+        log.warning("the file ends after %d packets: %s", len(pts), error)
+    sorted_pts = np.sort(np.array(pts if is_timed else range(len(pts)), np.int64))
+    table = np.array(sorted(keys), np.int64).reshape(-1, 2)
+    if len(table):  # a keyframe whose timestamp repeats cannot tell which of the frames it is
+        first = np.searchsorted(sorted_pts, table[:, 0], side="left")
+        table = table[np.searchsorted(sorted_pts, table[:, 0], side="right") - first == 1]
+    return PacketIndex(sorted_pts, table[:, 0], table[:, 1], Fraction(stream.time_base or 1), is_timed)
+
+
+def _check_order(path: Path, index: PacketIndex) -> tuple[av.VideoFrame, PacketIndex]:
+    """The first readable frame, and the index, not timed where the decoder disagrees with timestamps."""
+    first: av.VideoFrame | None = None
+    stamps: list[int | None] = []
+    with _open(path) as container:
+        stream = container.streams.video[0]
+        for frame in _decode_packets(container.demux(stream)):
+            if frame.is_corrupt:
+                continue
+            first = first or frame
+            stamps.append(frame.pts)
+            if len(stamps) == ORDER_CHECK_FRAMES:
+                break
+    if first is None:
+        raise VideoError(
+            f"expected frames, got a video of which none can be decoded\nwhere: {path}",
+            hint="play it in a video player; if that fails too, the file is damaged",
+        )
+    known = [stamp for stamp in stamps if stamp is not None]
+    if index.is_timed and (len(known) < len(stamps) or any(a > b for a, b in itertools.pairwise(known))):
+        log.warning("%s: timestamps contradict the order of frames; frames are counted instead", path.name)
+        index = PacketIndex(index.pts, index.key_pts, index.key_dts, index.time_base, is_timed=False)
+    return first, index
+
+
+def _frame_rate(index: PacketIndex, header: Fraction | None) -> tuple[Fraction, str, bool]:
+    """(fps, source, is variable): the header's rate where the timestamps agree with it within 0.1 %."""
+    n = len(index.pts)
+    ticks = int(index.pts[-1] - index.pts[0])
+    if not index.is_timed or n < 2 or ticks <= 0:
+        return Fraction(header or 25), "header", False
+    measured = Fraction(n - 1) / (ticks * index.time_base)
+    steps = np.diff(index.pts)
+    is_variable = bool((np.abs(steps - ticks / (n - 1)) > max(1.0, 0.1 * ticks / (n - 1))).any())
+    if header and abs(measured / header - 1) < Fraction(1, 1000):
+        return Fraction(header), "timestamps", is_variable
+    return measured.limit_denominator(1001), "timestamps", is_variable
+
+
+def _identity(path: Path, size: int, digest: str) -> str:
+    found = hashlib.sha256(f"{size} {digest}".encode())
+    with path.open("rb") as file:
+        for offset in (0, max(0, size // 2 - MEBIBYTE // 2), max(0, size - MEBIBYTE)):
+            file.seek(offset)
+            found.update(file.read(MEBIBYTE))
+    return found.hexdigest()[:32]
+
+
+def _rgb(frame: av.VideoFrame, info: VideoInfo, reformatter: VideoReformatter) -> ndarray:
+    width, height = (info.width, info.height) if info.rotation % 2 == 0 else (info.height, info.width)
+    image = reformatter.reformat(frame, width=width, height=height, format="rgb24", threads=1).to_ndarray()
+    return image if info.rotation == 0 else np.rot90(image, info.rotation)
+
+
+class VideoWriter:
+    """H.264 file (yuv420p, which every player shows), complete or not there at all.
+
+    Odd sizes are padded by one row or column. Written aside and renamed on a clean exit.
+
+    Args:
+        path: the file to write.
+        fps: frames per second.
+        preset: x264's speed.
+        crf: x264's quality, smaller is better; not used with ``bit_rate``.
+        bit_rate: bits per second; 0 = by quality.
+        threads: of the encoder; 0 = all.
+
+    >>> with VideoWriter(Path("out.mp4"), fps=25) as writer:  # doctest: +SKIP
+    ...     writer.write(np.zeros((48, 64, 3), np.uint8))
+    """
+
+    def __init__(
+        self, path: Path, *, fps: Fraction | float, preset: str = "veryfast", crf: int = 20, bit_rate: int = 0,
+        threads: int = 0,
+    ) -> None:  # fmt: skip
+        self.path = Path(path)
+        self.n_frames = 0
+        self._aside = self.path.with_name(f".{self.path.stem}.partial{self.path.suffix or '.mp4'}")
+        self._fps = Fraction(fps).limit_denominator(100_000)
+        self._options = {"preset": preset} | ({} if bit_rate else {"crf": str(crf)})
+        self._bit_rate, self._threads = bit_rate, threads
+        self._container: Any = None
+        self._stream: Any = None
+        self._reformatter = VideoReformatter()
+
+    def __enter__(self) -> VideoWriter:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._container = av.open(str(self._aside), "w", format="mp4", options={"movflags": "+faststart"})
+        except OSError as error:
+            raise VideoError(f"expected a folder to write a video to, got: {error}\nwhere: {self.path}") from error
+        return self
+
+    def write(self, frame: ndarray, number: int | None = None) -> None:
+        """Append one (H, W, 3) uint8 RGB frame; ``number`` leaves a gap where frames are missing."""
+        height, width = frame.shape[:2]
+        if height % 2 or width % 2:
+            frame = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        picture = av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(frame), format="rgb24")
+        self.write_picture(
+            self._reformatter.reformat(picture, format="yuv420p", dst_colorspace=Colorspace.SMPTE170M, threads=1),
+            number,
+        )
+
+    def write_picture(self, picture: av.VideoFrame, number: int | None = None) -> None:
+        """Append one yuv420p picture of even size, with no conversion."""
+        stream = self._stream or self._add_stream(picture)
+        picture.pts = self.n_frames if number is None else number
+        picture.time_base = 1 / self._fps
+        self.n_frames = picture.pts + 1
+        self._container.mux(stream.encode(picture))
+
+    def _add_stream(self, picture: av.VideoFrame) -> Any:
+        stream = self._container.add_stream("libx264", rate=self._fps, options=self._options)
+        stream.width, stream.height, stream.pix_fmt = picture.width, picture.height, "yuv420p"
+        context = stream.codec_context
+        context.time_base = 1 / self._fps
+        context.colorspace, context.color_range = picture.colorspace, picture.color_range
+        context.thread_count = self._threads
+        if self._bit_rate:
+            stream.bit_rate = self._bit_rate
+        self._stream = stream
+        return stream
+
+    def __exit__(self, kind: type[BaseException] | None, value: object, trace: object) -> None:
+        stream = self._stream
+        is_complete = kind is None and stream is not None
+        try:
+            if stream is not None and is_complete:
+                self._container.mux(stream.encode(None))
+            if stream is not None:
+                self._container.close()
+        finally:
+            if is_complete:
+                self._aside.replace(self.path)
+            else:
+                self._aside.unlink(missing_ok=True)
+        if kind is None and not is_complete:
+            raise VideoError(f"expected frames to write, got none\nwhere: {self.path}")
