@@ -1,0 +1,309 @@
+"""Animals -> tracklets: a Kalman tracker that cuts where it is not sure.
+
+SORT (Bewley et al., ICIP 2016: constant-velocity Kalman filter, one optimal assignment per frame) with
+two changes. A pair is joined only if exchanging it with another would clearly cost similarity; otherwise
+both tracklets end there and new ones begin, because a swap inside a tracklet cannot be mended later.
+And a pair further apart than the gate is still joined if nothing else is near: startled fish
+jump more than a body length in one frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int64
+from numpy import ndarray
+from scipy.optimize import linear_sum_assignment
+
+from shoal.config.associate import AssociateConfig
+from shoal.types import DECISION_KINDS, DECISION_REASONS, Decisions, Poses, Tracks, select
+
+VERSION = 1
+
+DEFAULT_BODY_PX = 40.0  # single keypoints, or none seen yet: DLC's box slack
+SIZES_KEPT = 512  # animals that the running body length is the median of
+# Kalman noise as shares of the body length: centre x, y; width, height; angle in radians
+MEASUREMENT = np.array([0.02, 0.02, 0.05, 0.05, 0.1])
+ACCELERATION = np.array([0.1, 0.1, 0.001, 0.001, 0.01])
+FIRST_VELOCITY = np.array([0.2, 0.2, 0.01, 0.01, 0.05])
+JUMP_CLEARANCE = 0.5  # a jump needs a margin of this share of its length
+CROSSING = 0.5  # rivals whose centres are closer than this many body lengths are crossing
+AMBIGUOUS, JUMP, CROSSED = (DECISION_REASONS.index(r) for r in ("ambiguous", "jump", "crossing"))
+
+
+@dataclass
+class State:
+    """The tracker between two frames. T live tracklets.
+
+    Attributes:
+        config: settings.
+        frame: last frame taken in.
+        n_started: tracklets started so far = the next number.
+        number: (T,) tracklet numbers.
+        last: (T,) frame of each one's last observation.
+        mean: (T, 5) ellipse, filtered or predicted, at ``frame``.
+        velocity: (T, 5) per frame.
+        covariance: (T, 5, 3) of (mean, velocity): variance, covariance, variance.
+        offset: (T, K, 2) last known keypoints relative to the centre.
+        size: (T,) largest distance of two keypoints, NaN = unknown.
+        sizes: sizes of the animals seen last, for the body length.
+        cuts: decisions so far: frame, source, target, gap, cost, margin, reason.
+    """
+
+    config: AssociateConfig
+    frame: int
+    n_started: int
+    number: Int64[ndarray, "T"]
+    last: Int64[ndarray, "T"]
+    mean: Float64[ndarray, "T 5"]
+    velocity: Float64[ndarray, "T 5"]
+    covariance: Float64[ndarray, "T 5 3"]
+    offset: Float64[ndarray, "T K 2"]
+    size: Float64[ndarray, "T"]
+    sizes: Float64[ndarray, "S"]
+    cuts: list[tuple[int, int, int, int, float, float, int]]
+
+
+def start(config: AssociateConfig, n_keypoints: int) -> State:
+    """A tracker that has seen nothing."""
+    none = np.zeros(0)
+    return State(
+        config, 0, 0, np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 5)), np.zeros((0, 5)),
+        np.zeros((0, 5, 3)), np.zeros((0, n_keypoints, 2)), none, none, [],
+    )  # fmt: skip
+
+
+def associate(poses: Poses, config: AssociateConfig) -> tuple[Tracks, Decisions]:
+    """Link animals from frame to frame.
+
+    Args:
+        poses: the animals of a whole video.
+        config: similarity, gates, ages.
+
+    Returns:
+        The same rows with tracklet numbers (0 to C - 1 by first frame; -1 for rows without a keypoint),
+        and one ``cut`` per place where a link was refused.
+
+    >>> xy = np.arange(24, dtype=np.float32).reshape(4, 3, 2)
+    >>> poses = Poses(np.arange(4), np.zeros(4), xy, np.ones((4, 3)), np.ones(4), (0, 4))
+    >>> associate(poses, AssociateConfig())[0].track.tolist()
+    [0, 0, 0, 0]
+    """
+    state = start(config, poses.n_keypoints)
+    track = np.full(len(poses), -1)
+    bounds = np.flatnonzero(np.r_[True, poses.frame[1:] != poses.frame[:-1], True]) if len(poses) else np.zeros(1, int)
+    for first, last in zip(bounds[:-1], bounds[1:], strict=True):
+        rows = slice(int(first), int(last))
+        state, track[rows] = step(state, select(poses, rows))  # type: ignore[arg-type]
+    return Tracks(poses, track), _decisions(state, poses.span)
+
+
+def step(state: State, poses_of_frame: Poses) -> tuple[State, Int64[ndarray, "M"]]:
+    """Take in one frame.
+
+    Args:
+        state: from ``start`` or the frame before; changed in place.
+        poses_of_frame: the animals of one later frame. Frames without animals may be left out: age
+            is counted in frame numbers.
+
+    Returns:
+        The state and the tracklet number of each animal.
+    """
+    from shoal.stages.kernels.associate import margins
+
+    numbers = np.full(len(poses_of_frame), -1)
+    if not len(poses_of_frame):
+        return state, numbers
+    frame = int(poses_of_frame.frame[0])
+    seen = _observe(state, poses_of_frame)
+    _keep(state, frame - state.last - 1 <= state.config.max_age)
+    _predict(state, frame, seen.body)
+    similarity = _similarity(state, frame, seen)
+    column = _assign(similarity)
+    margin, rival = margins(similarity, column)
+    joined, reason = _judge(state, frame, seen, similarity, column, margin, rival)
+    refused = reason >= 0
+    links = [(i, int(column[i]), 1 - float(similarity[i, column[i]])) for i in np.flatnonzero(refused)]
+    before = [(int(state.number[i]), int(state.last[i])) for i, _, _ in links]
+    ended = refused & (reason != JUMP)
+    ended[rival[ended & (rival >= 0)]] = True
+    numbers[seen.row] = _advance(state, frame, seen, np.where(joined, column, -1))
+    for (number, last), (i, j, cost) in zip(before, links, strict=True):
+        target = int(numbers[seen.row[j]])
+        state.cuts.append((frame, number, target, frame - last - 1, cost, float(margin[i]), int(reason[i])))
+    _keep(state, np.r_[~ended, np.ones(len(state.number) - len(ended), np.bool_)])
+    return state, numbers
+
+
+@dataclass
+class _Seen:
+    """The animals of one frame that have a keypoint: rows, ellipses, keypoints, sizes; the body length."""
+
+    row: Int64[ndarray, "N"]
+    ellipse: Float64[ndarray, "N 5"]
+    xy: Float64[ndarray, "N K 2"]
+    size: Float64[ndarray, "N"]
+    body: float
+
+
+def _observe(state: State, poses: Poses) -> _Seen:
+    """Describe the animals and renew the running body length."""
+    from shoal.stages.kernels.associate import describe
+
+    xy = poses.xy.astype(np.float64)
+    ellipse, size = describe(xy)
+    state.sizes = np.r_[state.sizes, size[size > 0]][-SIZES_KEPT:]
+    body = state.config.body_px or (float(np.median(state.sizes)) if len(state.sizes) else DEFAULT_BODY_PX)
+    row = np.flatnonzero(np.isfinite(ellipse[:, 0]))
+    return _Seen(row, ellipse[row], xy[row], size[row], body)
+
+
+def _keep(state: State, mask: Bool[ndarray, "T"]) -> None:
+    """Forget the tracklets that the mask leaves out."""
+    if not mask.all():
+        for name in ("number", "last", "mean", "velocity", "covariance", "offset", "size"):
+            setattr(state, name, getattr(state, name)[mask])
+
+
+def _predict(state: State, frame: int, body: float) -> None:
+    """Move every tracklet on to ``frame`` with constant velocity."""
+    dt = frame - state.frame
+    state.frame = frame
+    noise = (ACCELERATION * np.array([body, body, body, body, 1.0])) ** 2
+    here, both, speed = (state.covariance[..., c] for c in range(3))
+    state.mean += dt * state.velocity
+    here += 2 * dt * both + dt**2 * speed + noise * dt**3 / 3
+    both += dt * speed + noise * dt**2 / 2
+    speed += noise * dt
+
+
+def _similarity(state: State, frame: int, seen: _Seen) -> Float64[ndarray, "T N"]:
+    """Similarity of predictions and observations, floored where a jump would be too long."""
+    own = np.where(np.isfinite(state.size), state.size, seen.body)
+    other = np.where(np.isfinite(seen.size), seen.size, seen.body)
+    length = np.maximum(own[:, None], other)
+    length = length * np.sqrt(frame - state.last)[:, None]  # uncertainty grows while unseen
+    floor = 1 - max(state.config.max_jump, 1.0)
+    return np.maximum(SIMILARITIES[state.config.similarity](state, seen, length), floor)
+
+
+def _ellipse_similarity(state: State, seen: _Seen, length: Float64[ndarray, "T N"]) -> Float64[ndarray, "T N"]:
+    from shoal.stages.kernels.associate import ellipse_similarity
+
+    return ellipse_similarity(state.mean, seen.ellipse, length)
+
+
+def _pose_similarity(state: State, seen: _Seen, length: Float64[ndarray, "T N"]) -> Float64[ndarray, "T N"]:
+    from shoal.stages.kernels.associate import pose_similarity
+
+    return pose_similarity(state.mean, state.mean[:, None, :2] + state.offset, seen.ellipse, seen.xy, length)
+
+
+SIMILARITIES: dict[str, Callable[[State, _Seen, Float64[ndarray, "T N"]], Float64[ndarray, "T N"]]] = {
+    "pose": _pose_similarity,
+    "ellipse": _ellipse_similarity,
+}
+
+
+def _assign(similarity: Float64[ndarray, "T N"]) -> Int64[ndarray, "T"]:
+    """Column of each row in the assignment of largest total similarity, -1 = none or at the floor."""
+    column = np.full(len(similarity), -1)
+    i, j = linear_sum_assignment(similarity, maximize=True)
+    column[i] = j
+    floor = similarity.min(initial=np.inf)
+    column[i[(similarity[i, j] <= floor) & (floor < 0)]] = -1
+    return column
+
+
+def _judge(
+    state: State,
+    frame: int,
+    seen: _Seen,
+    similarity: Float64[ndarray, "T N"],
+    column: Int64[ndarray, "T"],
+    margin: Float64[ndarray, "T"],
+    rival: Int64[ndarray, "T"],
+) -> tuple[Bool[ndarray, "T"], Int64[ndarray, "T"]]:
+    """Which assigned pairs are safe to join, and why the others are not.
+
+    Returns:
+        (T,) True where the pair is joined; (T,) index into ``DECISION_REASONS`` where a pair is refused, else -1.
+    """
+    rows = np.flatnonzero(column >= 0)
+    taken = np.full(len(column), np.nan)
+    taken[rows] = similarity[rows, column[rows]]
+    near = taken >= state.config.min_similarity
+    clear = margin >= np.where(near, state.config.min_margin, JUMP_CLEARANCE * (1 - taken))
+    joined = (column >= 0) & clear & (near | (state.last == frame - 1))
+    reason = np.full(len(column), -1)
+    refused = (column >= 0) & ~joined
+    reason[refused] = np.where(near[refused], AMBIGUOUS, JUMP)
+    contested = np.flatnonzero(refused & near & (rival >= 0))
+    apart = np.linalg.norm(state.mean[contested, :2] - state.mean[rival[contested], :2], axis=1)
+    reason[contested[apart < CROSSING * seen.body]] = CROSSED
+    return joined, reason
+
+
+def _advance(state: State, frame: int, seen: _Seen, column: Int64[ndarray, "T"]) -> Int64[ndarray, "N"]:
+    """Update joined tracklets, start new ones from the other animals; the tracklet number of each animal."""
+    rows = np.flatnonzero(column >= 0)
+    columns = column[rows]
+    numbers = np.full(len(seen.row), -1)
+    numbers[columns] = state.number[rows]
+    _correct(state, rows, frame, seen, columns)
+    fresh = np.flatnonzero(numbers < 0)
+    numbers[fresh] = state.n_started + np.arange(len(fresh))
+    state.n_started += len(fresh)
+    unit = np.array([seen.body, seen.body, seen.body, seen.body, 1.0])
+    covariance = np.zeros((len(fresh), 5, 3))
+    covariance[..., 0], covariance[..., 2] = (MEASUREMENT * unit) ** 2, (FIRST_VELOCITY * unit) ** 2
+    ellipse = seen.ellipse[fresh]
+    added = {
+        "number": numbers[fresh], "last": np.full(len(fresh), frame), "mean": ellipse,
+        "velocity": np.zeros((len(fresh), 5)), "covariance": covariance,
+        "offset": seen.xy[fresh] - ellipse[:, None, :2], "size": seen.size[fresh],
+    }  # fmt: skip
+    for name, values in added.items():
+        setattr(state, name, np.concatenate([getattr(state, name), values]))
+    return numbers
+
+
+def _correct(state: State, rows: Int64[ndarray, "n"], frame: int, seen: _Seen, columns: Int64[ndarray, "n"]) -> None:
+    """Kalman update of tracklets ``rows`` with animals ``columns``."""
+    observed, xy = seen.ellipse[columns].copy(), seen.xy[columns]
+    # the centre of the visible keypoints moves when one is missing: measure displacement on the shared ones
+    shift = xy - (state.mean[rows, None, :2] + state.offset[rows])
+    shared = np.isfinite(shift[..., 0])
+    has = shared.any(axis=1)
+    n_shared = np.maximum(shared.sum(axis=1), 1)[:, None]
+    moved = np.where(shared[..., None], shift, 0.0).sum(axis=1) / n_shared
+    observed[has, :2] = state.mean[rows[has], :2] + moved[has]
+    residual = observed - state.mean[rows]
+    residual[:, 4] = (residual[:, 4] + np.pi / 2) % np.pi - np.pi / 2  # an ellipse looks the same turned by half
+    unit = np.array([seen.body, seen.body, seen.body, seen.body, 1.0])
+    here, both, speed = (state.covariance[rows, :, c] for c in range(3))
+    gain = here / (here + (MEASUREMENT * unit) ** 2)
+    speed_gain = both / (here + (MEASUREMENT * unit) ** 2)
+    known = np.isfinite(residual)
+    gain, speed_gain, residual = gain * known, speed_gain * known, np.where(known, residual, 0.0)
+    unknown = np.isnan(state.mean[rows]) & np.isfinite(observed)  # first time the shape is seen
+    state.mean[rows] = np.where(unknown, observed, state.mean[rows] + gain * residual)
+    state.velocity[rows] += speed_gain * residual
+    state.covariance[rows] = np.stack(
+        [(1 - gain) * here, (1 - gain) * both, speed - speed_gain * both], axis=-1
+    )
+    state.offset[rows] = np.where(np.isfinite(xy), xy - observed[:, None, :2], state.offset[rows])
+    state.size[rows] = np.fmax(state.size[rows] * 0.9, seen.size[columns])
+    state.last[rows] = frame
+
+
+def _decisions(state: State, span: tuple[int, int]) -> Decisions:
+    """The cuts as a table."""
+    if not state.cuts:
+        return Decisions.empty(span)
+    frame, source, target, gap, cost, margin, reason = (np.array(c) for c in zip(*state.cuts, strict=True))
+    kind = np.full(len(frame), DECISION_KINDS.index("cut"))
+    unknown = np.full(len(frame), np.nan)
+    return Decisions(kind, frame, source, target, gap, cost, margin, unknown, reason, span)
