@@ -245,9 +245,10 @@ def _clear_matches(c: Comparison) -> tuple[Int64[ndarray, "F"], Int64[ndarray, "
     number = np.unique(c.track, return_inverse=True)[1]
     before = np.full(truth_number.max(initial=-1) + 1, -1)
     chosen = np.ones(len(good), bool)
-    for frame in np.unique(pair_frame[_crowded(i, j)]).tolist():
-        here = _rows_of(pair_frame, frame)
-        last = _rows_of(pair_frame, int(frames[max(int(np.searchsorted(frames, frame)) - 1, 0)]))
+    crowded = np.unique(pair_frame[_crowded(i, j)])
+    previous = frames[np.maximum(np.searchsorted(frames, crowded) - 1, 0)]
+    for frame, frame_before in zip(crowded.tolist(), previous.tolist(), strict=True):
+        here, last = _rows_of(pair_frame, frame), _rows_of(pair_frame, frame_before)
         going = chosen[last] & (last.start < here.start)
         past = np.flatnonzero(going) + last.start
         before[truth_number[i[past]]] = number[j[past]]
