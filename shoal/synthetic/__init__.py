@@ -1,0 +1,1 @@
+"""The aquarium: rendered fish with exact ground truth."""

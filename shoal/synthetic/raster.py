@@ -1,0 +1,151 @@
+"""Pixel loops of the renderer (numba): light on the floor, a skin bent along a midline, noise.
+
+Positional arrays only; ``render.py`` is the wrapper. No fast-math: the same bytes every time.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+
+@njit(cache=True, nogil=True)
+def light_floor(floor, gain, dx, dy, cell, out):
+    """Out = floor, displaced by (dx, dy), times gain; gain, dx, dy (h, w) on a grid of ``cell`` px."""
+    height, width = floor.shape
+    moved = dx.size > 0
+    columns = gain.shape[1]
+    g = np.empty(columns, np.float32)
+    px = np.zeros(columns, np.float32)
+    py = np.zeros(columns, np.float32)
+    inv = np.float32(1.0 / cell)
+    for y in range(height):
+        j = y // cell
+        f = np.float32(y - j * cell) * inv
+        for c in range(columns):
+            g[c] = gain[j, c] + f * (gain[j + 1, c] - gain[j, c])
+            if moved:
+                px[c] = dx[j, c] + f * (dx[j + 1, c] - dx[j, c])
+                py[c] = dy[j, c] + f * (dy[j + 1, c] - dy[j, c])
+        for x in range(width):
+            i = x // cell
+            e = np.float32(x - i * cell) * inv
+            light = g[i] + e * (g[i + 1] - g[i])
+            if moved:
+                sx = np.float32(x) + px[i] + e * (px[i + 1] - px[i])
+                sy = np.float32(y) + py[i] + e * (py[i + 1] - py[i])
+                sx = min(max(sx, np.float32(0.0)), np.float32(width) - np.float32(1.001))
+                sy = min(max(sy, np.float32(0.0)), np.float32(height) - np.float32(1.001))
+                ix, iy = int(sx), int(sy)
+                fx, fy = sx - np.float32(ix), sy - np.float32(iy)
+                a = np.float32(floor[iy, ix])
+                b = np.float32(floor[iy, ix + 1])
+                c0 = np.float32(floor[iy + 1, ix])
+                d = np.float32(floor[iy + 1, ix + 1])
+                top = a + fx * (b - a)
+                value = top + fy * (c0 + fx * (d - c0) - top)
+            else:
+                value = np.float32(floor[y, x])
+            value = (value - np.float32(16.0)) * light + np.float32(16.5)
+            out[y, x] = np.uint8(min(max(value, np.float32(0.0)), np.float32(255.0)))
+
+
+@njit(cache=True, nogil=True)
+def add_noise(frame, bank, top, left):
+    """Frame += bank read from (top, left), wrapping, clipped to bytes; frame (H, W) uint8, bank (S, S) int8."""
+    side = bank.shape[0]
+    for y in range(frame.shape[0]):
+        row = bank[(y + top) % side]
+        for x in range(frame.shape[1]):
+            value = np.int16(frame[y, x]) + np.int16(row[(x + left) % side])
+            frame[y, x] = np.uint8(min(max(value, np.int16(0)), np.int16(255)))
+
+
+@njit(cache=True, nogil=True)
+def draw_strip(line, normal, reach, shade, skin, mask, opacity, luma, u, v, s_best, v_best):
+    """Draw a texture bent along a polyline into a 4:2:0 frame.
+
+    line, normal (P, 2) px, reach px (half width of the strip), shade (P,) gain of the luma, skin (S, V, 4),
+    mask (H, W) 0-255, opacity 0-1, luma (H, W), u, v (H/2, W/2); s_best, v_best: scratch of the frame's
+    size, v_best all above 2 and left so. A pixel that two folds of the strip cover takes the fold whose
+    axis is nearer.
+    """
+    height, width = luma.shape
+    points = line.shape[0]
+    x_low, y_low, x_high, y_high = width, height, -1, -1
+    for i in range(points - 1):
+        x0 = y0 = 1e9
+        x1 = y1 = -1e9
+        for k in range(2):
+            for side in range(-1, 2, 2):
+                qx = line[i + k, 0] + side * reach * normal[i + k, 0]
+                qy = line[i + k, 1] + side * reach * normal[i + k, 1]
+                x0, x1, y0, y1 = min(x0, qx), max(x1, qx), min(y0, qy), max(y1, qy)
+        ax, ay = max(0, int(np.floor(x0 - 0.5))), max(0, int(np.floor(y0 - 0.5)))
+        bx, by = min(width - 1, int(np.ceil(x1))), min(height - 1, int(np.ceil(y1)))
+        if ax > bx or ay > by:
+            continue
+        x_low, y_low, x_high, y_high = min(x_low, ax), min(y_low, ay), max(x_high, bx), max(y_high, by)
+        lx, ly = line[i, 0], line[i, 1]
+        ex, ey = line[i + 1, 0] - lx, line[i + 1, 1] - ly
+        nx, ny = normal[i, 0], normal[i, 1]
+        mx, my = normal[i + 1, 0] - nx, normal[i + 1, 1] - ny
+        norm = ex * ex + ey * ey
+        for y in range(ay, by + 1):
+            wy = y + 0.5 - ly
+            for x in range(ax, bx + 1):
+                wx = x + 0.5 - lx
+                t = (wx * ex + wy * ey) / norm
+                if t < -1.5 or t > 2.5:
+                    continue
+                # Newton on cross(point - axis(t), normal(t)) = 0
+                for _ in range(2):
+                    rx, ry = wx - t * ex, wy - t * ey
+                    tx, ty = nx + t * mx, ny + t * my
+                    value = rx * ty - ry * tx
+                    slope = -ex * ty + ey * tx + rx * my - ry * mx
+                    if slope > -1e-6 and slope < 1e-6:
+                        break
+                    t -= value / slope
+                if t < -1e-4 or t >= 1.0001:
+                    continue
+                tx, ty = nx + t * mx, ny + t * my
+                across = ((wx - t * ex) * tx + (wy - t * ey) * ty) / ((tx * tx + ty * ty) * reach)
+                if abs(across) < 1.0 and abs(across) < abs(v_best[y, x]):
+                    v_best[y, x] = across
+                    s_best[y, x] = i + t
+    rows, columns = skin.shape[0], skin.shape[1]
+    # whole 2x2 blocks: one chroma sample each
+    for y2 in range(y_low // 2, y_high // 2 + 1):
+        for x2 in range(x_low // 2, x_high // 2 + 1):
+            weight = su = sv = 0.0
+            for k in range(4):
+                y, x = 2 * y2 + k // 2, 2 * x2 + k % 2
+                if y >= height or x >= width or v_best[y, x] > 1.5:
+                    continue
+                position, across = s_best[y, x], v_best[y, x]
+                v_best[y, x] = 9.0
+                alpha = opacity * mask[y, x] / 255.0
+                if alpha <= 0.0:
+                    continue
+                fs = min(max(position / (points - 1), 0.0), 1.0) * (rows - 1)
+                fv = (across + 1.0) * 0.5 * (columns - 1)
+                i0, j0 = min(int(fs), rows - 2), min(int(fv), columns - 2)
+                p, q = fs - i0, fv - j0
+                w00, w01, w10, w11 = (1 - p) * (1 - q), (1 - p) * q, p * (1 - q), p * q
+                a, b = skin[i0, j0], skin[i0, j0 + 1]
+                c, d = skin[i0 + 1, j0], skin[i0 + 1, j0 + 1]
+                alpha *= w00 * a[3] + w01 * b[3] + w10 * c[3] + w11 * d[3]
+                if alpha < 0.004:
+                    continue
+                cell = min(int(position), points - 2)
+                gain = shade[cell] + (position - cell) * (shade[cell + 1] - shade[cell])
+                bright = (w00 * a[0] + w01 * b[0] + w10 * c[0] + w11 * d[0] - 16.0) * gain + 16.0
+                value = luma[y, x] + alpha * (bright - luma[y, x])
+                luma[y, x] = np.uint8(min(max(value + 0.5, 0.0), 255.0))
+                weight += 0.25 * alpha
+                su += 0.25 * alpha * (w00 * a[1] + w01 * b[1] + w10 * c[1] + w11 * d[1])
+                sv += 0.25 * alpha * (w00 * a[2] + w01 * b[2] + w10 * c[2] + w11 * d[2])
+            if weight > 0.0:
+                u[y2, x2] = np.uint8(u[y2, x2] * (1 - weight) + su + 0.5)
+                v[y2, x2] = np.uint8(v[y2, x2] * (1 - weight) + sv + 0.5)
