@@ -291,9 +291,7 @@ def _correct(state: State, rows: Int64[ndarray, "n"], frame: int, seen: _Seen, c
     unknown = np.isnan(state.mean[rows]) & np.isfinite(observed)  # first time the shape is seen
     state.mean[rows] = np.where(unknown, observed, state.mean[rows] + gain * residual)
     state.velocity[rows] += speed_gain * residual
-    state.covariance[rows] = np.stack(
-        [(1 - gain) * here, (1 - gain) * both, speed - speed_gain * both], axis=-1
-    )
+    state.covariance[rows] = np.stack([(1 - gain) * here, (1 - gain) * both, speed - speed_gain * both], axis=-1)
     state.offset[rows] = np.where(np.isfinite(xy), xy - observed[:, None, :2], state.offset[rows])
     state.size[rows] = np.fmax(state.size[rows] * 0.9, seen.size[columns])
     state.last[rows] = frame

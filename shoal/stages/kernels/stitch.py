@@ -1,0 +1,216 @@
+"""Joins between tracklets, and the cheapest set of disjoint paths through them."""
+
+from __future__ import annotations
+
+import heapq
+
+import numpy as np
+from numba import njit
+
+TAIL = 4.0  # degrees of freedom of the Student t errors: animals startle
+
+
+@njit(cache=True, nogil=True)
+def join_cost(i, j, gap, xy, velocity, beta, sigma, area, worst):
+    """Negative log odds that tracklet j continues tracklet i, from motion alone.
+
+    The displacement expected between two known velocities u and v of an Ornstein-Uhlenbeck process is
+    (u + v) beta tanh(dt / 2 beta); from one velocity alone it is v beta (1 - exp(-dt / beta)). Errors are
+    Student t around it; unrelated tracklets start anywhere in the arena.
+
+    Args:
+        i: tracklet before.
+        j: tracklet after.
+        gap: unseen frames between.
+        xy: (C, 2, 2) first and last centre of each tracklet.
+        velocity: (C, 2, 2) first and last velocity, NaN = unknown.
+        beta: frames over which velocity is remembered.
+        sigma: (3, G) error scale in px by number of known velocities and by frames ahead.
+        area: of the arena, px^2.
+        worst: upper limit: the odds of a jump to anywhere.
+    """
+    dt = gap + 1.0
+    u_x, u_y = velocity[i, 1]
+    v_x, v_y = velocity[j, 0]
+    known = 0
+    move_x = move_y = 0.0
+    for x, y in ((u_x, u_y), (v_x, v_y)):
+        if np.isfinite(x):
+            known += 1
+            move_x += x
+            move_y += y
+    reach = beta * np.tanh(dt / (2 * beta)) if known == 2 else beta * (1 - np.exp(-dt / beta))
+    e_x = xy[j, 0, 0] - xy[i, 1, 0] - reach * move_x
+    e_y = xy[j, 0, 1] - xy[i, 1, 1] - reach * move_y
+    variance = sigma[known, min(int(dt), sigma.shape[1] - 1)] ** 2
+    cost = np.log(2 * np.pi * variance / area)
+    cost += (TAIL + 2) / 2 * np.log1p((e_x * e_x + e_y * e_y) / (TAIL * variance))
+    return min(cost, worst) + 0.5 * np.log1p(gap)
+
+
+@njit(cache=True, nogil=True)
+def join_costs(source, target, first, last, xy, velocity, beta, sigma, area, worst):
+    """``join_cost`` of many pairs."""
+    cost = np.empty(len(source))
+    for k in range(len(source)):
+        i, j = source[k], target[k]
+        cost[k] = join_cost(i, j, first[j] - last[i] - 1, xy, velocity, beta, sigma, area, worst)
+    return cost
+
+
+@njit(cache=True, nogil=True)
+def candidates(first, last, max_gap, max_joins, max_looked, xy, velocity, beta, sigma, area, worst):
+    """The cheapest joins of each tracklet.
+
+    Args:
+        first: (C,) first frame, ascending.
+        last: (C,) last frame.
+        max_gap: longest gap in frames.
+        max_joins: kept per tracklet.
+        max_looked: later tracklets looked at per tracklet, nearest in time first.
+        xy, velocity, beta, sigma, area, worst: see ``join_cost``.
+
+    Returns:
+        source, target, cost of at most C x max_joins joins, grouped by source, targets ascending.
+    """
+    n = len(first)
+    source = np.empty(n * max_joins, np.int64)
+    target = np.empty(n * max_joins, np.int64)
+    cost = np.empty(n * max_joins)
+    n_out = 0
+    kept_cost = np.empty(max_joins)
+    kept = np.empty(max_joins, np.int64)
+    for i in range(n):
+        begin = np.searchsorted(first, last[i] + 1)
+        n_kept, dearest = 0, 0
+        for j in range(begin, min(n, begin + max_looked)):
+            gap = first[j] - last[i] - 1
+            if gap > max_gap:
+                break
+            value = join_cost(i, j, gap, xy, velocity, beta, sigma, area, worst)
+            if n_kept < max_joins:
+                kept[n_kept], kept_cost[n_kept] = j, value
+                n_kept += 1
+            elif value < kept_cost[dearest]:
+                kept[dearest], kept_cost[dearest] = j, value
+            else:
+                continue
+            dearest = np.argmax(kept_cost[:n_kept])
+        order = np.argsort(kept[:n_kept])
+        for k in order:
+            source[n_out], target[n_out], cost[n_out] = i, kept[k], kept_cost[k]
+            n_out += 1
+    return source[:n_out], target[:n_out], cost[:n_out]
+
+
+@njit(cache=True, nogil=True)
+def _build(reward, start_cost, end_cost, source, target, cost):
+    """Arcs in both directions, grouped by tail: (start of each node's arcs, head, price, open, reverse)."""
+    n, n_joins = len(reward), len(source)
+    n_nodes, n_arcs = 2 * n + 2, 3 * n + n_joins
+    tails = np.empty(n_arcs, np.int64)
+    heads = np.empty(n_arcs, np.int64)
+    prices = np.empty(n_arcs)
+    for i in range(n):
+        tails[3 * i], heads[3 * i], prices[3 * i] = 2 * n, 2 * i, start_cost[i]
+        tails[3 * i + 1], heads[3 * i + 1], prices[3 * i + 1] = 2 * i, 2 * i + 1, -reward[i]
+        tails[3 * i + 2], heads[3 * i + 2], prices[3 * i + 2] = 2 * i + 1, 2 * n + 1, end_cost[i]
+    for k in range(n_joins):
+        tails[3 * n + k], heads[3 * n + k] = 2 * source[k] + 1, 2 * target[k]
+        prices[3 * n + k] = cost[k]
+    arc_start = np.zeros(n_nodes + 1, np.int64)
+    for k in range(n_arcs):
+        arc_start[tails[k] + 1] += 1
+        arc_start[heads[k] + 1] += 1
+    arc_start = np.cumsum(arc_start)
+    place = arc_start[:-1].copy()
+    head = np.empty(2 * n_arcs, np.int64)
+    price = np.empty(2 * n_arcs)
+    is_open = np.zeros(2 * n_arcs, np.bool_)
+    reverse = np.empty(2 * n_arcs, np.int64)
+    for k in range(n_arcs):
+        a = place[tails[k]]
+        place[tails[k]] += 1
+        b = place[heads[k]]
+        place[heads[k]] += 1
+        head[a], price[a], is_open[a], reverse[a] = heads[k], prices[k], True, b
+        head[b], price[b], reverse[b] = tails[k], -prices[k], a
+    return arc_start, head, price, is_open, reverse
+
+
+@njit(cache=True, nogil=True)
+def cheapest_paths(reward, start_cost, end_cost, source, target, cost, max_paths, stop_at_loss):
+    """Minimum-cost set of node-disjoint paths, by successive shortest paths with potentials.
+
+    Every prefix is optimal for its number of paths (Suurballe 1974; for tracking: Berclaz et al., PAMI 2011).
+
+    Args:
+        reward: (C,) for covering each tracklet, in order of first frame.
+        start_cost: (C,) of a path that begins there.
+        end_cost: (C,) of a path that ends there.
+        source: (J,) earlier tracklet of each join.
+        target: (J,) later tracklet; its first frame is after the source's last.
+        cost: (J,) of each join.
+        max_paths: at most this many.
+        stop_at_loss: stop as soon as one more path would cost more than it gives.
+
+    Returns:
+        (C,) next tracklet on the same path: -1 = path ends here, -2 = on no path; cost of each path added.
+    """
+    n = len(reward)
+    n_nodes, begin, end = 2 * n + 2, 2 * n, 2 * n + 1
+    arc_start, head, price, is_open, reverse = _build(reward, start_cost, end_cost, source, target, cost)
+    forward = is_open.copy()
+    potential = np.full(n_nodes, np.inf)
+    potential[begin] = 0.0
+    for step in range(-1, 2 * n):  # nodes in order of time are in topological order
+        node = begin if step < 0 else step
+        for a in range(arc_start[node], arc_start[node + 1]):
+            if is_open[a] and potential[node] + price[a] < potential[head[a]]:
+                potential[head[a]] = potential[node] + price[a]
+    distance = np.empty(n_nodes)
+    came_by = np.empty(n_nodes, np.int64)
+    paid = np.empty(min(max_paths, n))
+    n_paths = 0
+    while n_paths < min(max_paths, n):
+        distance[:] = np.inf
+        distance[begin] = 0.0
+        heap = [(0.0, begin)]
+        reached = False
+        while len(heap):
+            here, node = heapq.heappop(heap)
+            if here > distance[node]:
+                continue
+            if node == end:
+                reached = True
+                break
+            for a in range(arc_start[node], arc_start[node + 1]):
+                if not is_open[a]:
+                    continue
+                to = head[a]
+                there = here + max(0.0, price[a] + potential[node] - potential[to])
+                if there < distance[to]:
+                    distance[to] = there
+                    came_by[to] = a
+                    heapq.heappush(heap, (there, to))
+        if not reached:
+            break
+        limit = distance[end]
+        for node in range(n_nodes):
+            potential[node] += min(distance[node], limit)
+        paid[n_paths] = potential[end] - potential[begin]
+        if stop_at_loss and paid[n_paths] >= 0:
+            break
+        n_paths += 1
+        node = end
+        while node != begin:
+            a = came_by[node]
+            is_open[a] = False
+            is_open[reverse[a]] = True
+            node = head[reverse[a]]
+    following = np.full(n, -2)
+    for i in range(n):
+        for a in range(arc_start[2 * i + 1], arc_start[2 * i + 2]):
+            if forward[a] and not is_open[a]:
+                following[i] = -1 if head[a] == end else head[a] // 2
+    return following, paid[:n_paths]

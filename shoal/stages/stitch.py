@@ -1,0 +1,270 @@
+"""Tracklets -> tracks: the cheapest set of disjoint paths through all tracklets, which always exists.
+
+Costs are natural log odds. Covering a tracklet earns by its rows; joining two costs the negative log odds
+that one continues the other, by a motion model learned from this video's own tracklets, less the
+``Evidence`` of appearance; starting or ending a track in mid-view costs. One path = one animal.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int64
+from numpy import ndarray
+from scipy.optimize import linear_sum_assignment
+
+from shoal.config.stitch import StitchConfig
+from shoal.stages.motion import Motion, Nodes, centres, describe_tracklets, learn_motion
+from shoal.types import DECISION_KINDS, DECISION_REASONS, Decisions, Evidence, Tracks
+
+VERSION = 1
+
+MAX_LOOKED = 4000  # later tracklets considered per tracklet, nearest in time first
+JUMP_COST = 8.0  # nats: odds of 1 : 3000 that an animal turns up just anywhere
+EDGE_BODIES = 0.5  # this close to the outermost positions seen, in body lengths, is the edge of the view
+VIDEO_EDGE = 3  # frames from the video's first or last that still count as them
+NO_LIMIT = np.iinfo(np.int64).max
+
+Joins = tuple[Int64[ndarray, "J"], Int64[ndarray, "J"], Float64[ndarray, "J"], Float64[ndarray, "J"]]
+"""Source and target position in ``Nodes``, total cost, and what evidence took off it."""
+
+
+def stitch(tracklets: Tracks, evidence: Evidence | None, config: StitchConfig) -> tuple[Tracks, Decisions]:
+    """Join tracklets into tracks.
+
+    Args:
+        tracklets: from ``associate``.
+        evidence: calibrated log odds of pairs of tracklets, added to motion; None = motion alone.
+        config: the count of animals and the costs.
+
+    Returns:
+        The same rows with track numbers: animals first, by first frame, then tracklets that fit nowhere,
+        from ``n_animals`` (if given) on; and a row for every join, every start and end of an animal
+        inside the video, every leftover. ``source`` and ``target`` are tracklet numbers.
+
+    >>> from shoal.types import Poses
+    >>> xy = np.zeros((6, 3, 2), np.float32) + np.array([0, 1, 2, 5, 6, 7])[:, None, None]
+    >>> poses = Poses(np.array([0, 1, 2, 5, 6, 7]), np.zeros(6), xy, np.ones((6, 3)), np.ones(6), (0, 8))
+    >>> tracks, decisions = stitch(Tracks(poses, np.array([0, 0, 0, 1, 1, 1])), None, StitchConfig())
+    >>> tracks.track.tolist(), len(decisions)
+    ([0, 0, 0, 0, 0, 0], 1)
+    """
+    centre = centres(tracklets)
+    nodes = describe_tracklets(tracklets, centre)
+    if not len(nodes.number):
+        return Tracks(tracklets.poses, np.full(len(tracklets), -1)), Decisions.empty(tracklets.span)
+    motion = learn_motion(tracklets, centre)
+    gain = _gains(nodes, config)
+    ends = _end_costs(nodes, motion, tracklets.span, config)
+    usable = nodes.n >= config.min_length
+    if config.count == "exact" and usable.sum() < config.n_animals:
+        usable[:] = True
+    chosen = np.flatnonzero(usable)
+    joins = _joins(_take(nodes, chosen), motion, evidence, config)
+    following = _solve(gain[chosen], ends[chosen], joins, config)
+    paths = _paths(following, chosen)
+    _insert(paths, nodes, motion, gain, config)
+    paths.sort(key=lambda path: (nodes.first[path[0]], nodes.number[path[0]]))
+    return _tracks(tracklets, nodes, paths, config), _decisions(tracklets, nodes, paths, motion, joins, chosen, ends)
+
+
+def _take(nodes: Nodes, rows: Int64[ndarray, "n"]) -> Nodes:
+    return Nodes(*(column[rows] for column in nodes))
+
+
+def _gains(nodes: Nodes, config: StitchConfig) -> Float64[ndarray, "C"]:
+    """Reward for explaining each tracklet: its rows, weighed by score against the typical row of this video."""
+    typical = float(np.median(nodes.score / nodes.n))
+    weight = nodes.score / typical if typical > 0 else nodes.n.astype(np.float64)
+    return config.row_reward * np.minimum(weight, 1.5 * nodes.n)
+
+
+def _end_costs(nodes: Nodes, motion: Motion, span: tuple[int, int], config: StitchConfig) -> Float64[ndarray, "C 2"]:
+    """Cost of a track that starts, and one that ends, at each tracklet."""
+    at_edge = (
+        (nodes.xy < motion.low + EDGE_BODIES * 2 * motion.body)
+        | (nodes.xy > motion.high - EDGE_BODIES * 2 * motion.body)
+    ).any(axis=2)
+    cost = np.where(at_edge, config.border_cost, config.appear_cost)
+    return np.where(_at_video_edge(nodes, span), 0.0, cost)
+
+
+def _at_video_edge(nodes: Nodes, span: tuple[int, int]) -> Bool[ndarray, "C 2"]:
+    """Does the tracklet begin where the video begins, end where it ends?"""
+    return np.stack([nodes.first - span[0] < VIDEO_EDGE, span[1] - 1 - nodes.last < VIDEO_EDGE], axis=1)
+
+
+def _joins(nodes: Nodes, motion: Motion, evidence: Evidence | None, config: StitchConfig) -> Joins:
+    """Possible joins: the likeliest by motion, and whatever the evidence favours."""
+    from shoal.stages.kernels.stitch import candidates, join_costs
+
+    max_gap = config.max_gap or NO_LIMIT
+    model = (motion.beta, motion.sigma, motion.area, JUMP_COST)
+    source, target, cost = candidates(
+        nodes.first, nodes.last, max_gap, config.max_joins, MAX_LOOKED, nodes.xy, nodes.velocity, *model
+    )
+    if evidence is None or not len(evidence.source):
+        return source, target, cost, np.zeros(len(cost))
+    a, b, log_odds = _ordered_pairs(nodes, evidence, max_gap)
+    n = len(nodes.number)
+    extra = (log_odds > 0) & ~np.isin(a * n + b, source * n + target)
+    more = join_costs(a[extra], b[extra], nodes.first, nodes.last, nodes.xy, nodes.velocity, *model)
+    source, target, cost = np.r_[source, a[extra]], np.r_[target, b[extra]], np.r_[cost, more]
+    bonus = np.zeros(len(cost))
+    if len(a):
+        order = np.argsort(a * n + b, kind="stable")
+        place = np.minimum(np.searchsorted((a * n + b)[order], source * n + target), len(order) - 1)
+        found = (a * n + b)[order][place] == source * n + target
+        bonus[found] = log_odds[order][place][found]
+    return source, target, cost - bonus, bonus
+
+
+def _ordered_pairs(
+    nodes: Nodes, evidence: Evidence, max_gap: int
+) -> tuple[Int64[ndarray, "N"], Int64[ndarray, "N"], Float64[ndarray, "N"]]:
+    """Evidence between tracklets that can follow each other, earlier one first; repeated pairs add up."""
+    position = np.full(int(max(nodes.number.max(), evidence.source.max(), evidence.target.max())) + 1, -1)
+    position[nodes.number] = np.arange(len(nodes.number))
+    a, b = position[evidence.source], position[evidence.target]
+    a, b = np.minimum(a, b), np.maximum(a, b)
+    fits = (a >= 0) & (nodes.last[a] < nodes.first[b]) & (nodes.first[b] - nodes.last[a] - 1 <= max_gap)
+    key, place = np.unique(a[fits] * len(nodes.number) + b[fits], return_inverse=True)
+    log_odds = np.bincount(place, evidence.log_odds[fits], minlength=len(key)).astype(np.float64)
+    return key // len(nodes.number), key % len(nodes.number), log_odds
+
+
+def _solve(
+    gain: Float64[ndarray, "C"], ends: Float64[ndarray, "C 2"], joins: Joins, config: StitchConfig
+) -> Int64[ndarray, "C"]:
+    """Next tracklet on the path of each: -1 = last one, -2 = on no path."""
+    from shoal.stages.kernels.stitch import cheapest_paths
+
+    limited = config.count != "unknown" and config.n_animals > 0
+    following, _ = cheapest_paths(
+        gain, ends[:, 0].copy(), ends[:, 1].copy(), *joins[:3],
+        config.n_animals if limited else len(gain), config.count != "exact" or not limited,
+    )  # fmt: skip
+    return following
+
+
+def _paths(following: Int64[ndarray, "C"], chosen: Int64[ndarray, "C"]) -> list[list[int]]:
+    """Paths as lists of positions in all nodes."""
+    is_first = following != -2
+    is_first[following[following >= 0]] = False
+    paths: list[list[int]] = []
+    for begin in np.flatnonzero(is_first):
+        path, node = [], int(begin)
+        while node >= 0:
+            path.append(int(chosen[node]))
+            node = int(following[node])
+        paths.append(path)
+    return paths
+
+
+def _insert(
+    paths: list[list[int]], nodes: Nodes, motion: Motion, gain: Float64[ndarray, "C"], config: StitchConfig
+) -> None:
+    """Put tracklets that are on no path into the gaps of paths where they fit, in place, in order of time.
+
+    All that start in the same frame compete in one assignment. A tracklet fits where the odds that it continues
+    its predecessor and is continued by its successor, against those two following each other, pay.
+    """
+    used = np.zeros(len(nodes.number), np.bool_)
+    for path in paths:
+        used[path] = True
+    free = np.flatnonzero(~used)
+    if not len(free) or not paths:
+        return
+    bounds = np.flatnonzero(np.r_[True, np.diff(nodes.first[free]) > 0, True])
+    for begin, end in zip(bounds[:-1], bounds[1:], strict=True):
+        group = free[begin:end]
+        cost, place = _insertion_costs(paths, group, nodes, motion, config)
+        cost -= gain[group, None]
+        i, p = linear_sum_assignment(np.minimum(cost, 0.0))
+        for row, path in zip(i, p, strict=True):
+            if cost[row, path] < 0:
+                paths[path].insert(int(place[row, path]), int(group[row]))
+
+
+def _insertion_costs(
+    paths: list[list[int]], group: Int64[ndarray, "n"], nodes: Nodes, motion: Motion, config: StitchConfig
+) -> tuple[Float64[ndarray, "n p"], Int64[ndarray, "n p"]]:
+    """Cost of putting each tracklet into each path (inf = no room), and where."""
+    from shoal.stages.kernels.stitch import join_cost
+
+    cost = np.full((len(group), len(paths)), np.inf)
+    place = np.zeros(cost.shape, np.int64)
+    model = (nodes.xy, nodes.velocity, motion.beta, motion.sigma, motion.area, JUMP_COST)
+    for p, path in enumerate(paths):
+        firsts = nodes.first[path]
+        for row, node in enumerate(group):
+            at = int(np.searchsorted(firsts, nodes.first[node], side="right"))
+            before = path[at - 1] if at else -1
+            after = path[at] if at < len(path) else -1
+            gaps = [
+                (a, b, nodes.first[b] - nodes.last[a] - 1) for a, b in ((before, node), (node, after)) if min(a, b) >= 0
+            ]
+            if any(gap < 0 or gap > (config.max_gap or NO_LIMIT) for _, _, gap in gaps):
+                continue
+            cost[row, p] = sum(join_cost(a, b, gap, *model) for a, b, gap in gaps)
+            if before >= 0 and after >= 0:
+                cost[row, p] -= join_cost(before, after, nodes.first[after] - nodes.last[before] - 1, *model)
+            place[row, p] = at
+    return cost, place
+
+
+def _tracks(tracklets: Tracks, nodes: Nodes, paths: list[list[int]], config: StitchConfig) -> Tracks:
+    """Number the rows: animals, then leftovers."""
+    number = np.full(max(tracklets.n_tracks, 1), -1)
+    for p, path in enumerate(paths):
+        number[nodes.number[path]] = p
+    left = nodes.number[number[nodes.number] < 0]
+    known = config.n_animals if config.count != "unknown" else 0
+    number[left] = max(known, len(paths)) + np.arange(len(left))
+    return Tracks(tracklets.poses, np.where(tracklets.track >= 0, number[tracklets.track], -1))
+
+
+def _decisions(
+    tracklets: Tracks,
+    nodes: Nodes,
+    paths: list[list[int]],
+    motion: Motion,
+    joins: Joins,
+    chosen: Int64[ndarray, "C"],
+    ends: Float64[ndarray, "C 2"],
+) -> Decisions:
+    """Every join, every start and end that is not the video's, every leftover."""
+    from shoal.stages.kernels.stitch import join_costs
+
+    kind, reason = DECISION_KINDS.index, DECISION_REASONS.index
+    rows: list[tuple[int, int, int, int, int, float, int]] = []
+    used = np.zeros(len(nodes.number), np.bool_)
+    bonus = {
+        (int(chosen[a]), int(chosen[b])): float(x) for a, b, x in zip(joins[0], joins[1], joins[3], strict=True) if x
+    }
+    at_edge = _at_video_edge(nodes, tracklets.span)
+    for path in paths:
+        used[path] = True
+        a, b = np.array(path[:-1], np.int64), np.array(path[1:], np.int64)
+        cost = join_costs(
+            a, b, nodes.first, nodes.last, nodes.xy, nodes.velocity, motion.beta, motion.sigma, motion.area, JUMP_COST
+        )
+        for i, j, c in zip(a, b, cost, strict=True):
+            extra = bonus.get((int(i), int(j)), 0.0)
+            dear = c - extra > ends[i, 1] + ends[j, 0]
+            why = "count" if dear else "appearance" if extra > max(0.0, -c) else "motion"
+            gap = nodes.first[j] - nodes.last[i] - 1
+            rows.append((kind("join"), nodes.first[j], nodes.number[i], nodes.number[j], gap, c - extra, reason(why)))
+        for side, name, node in ((0, "start", path[0]), (1, "end", path[-1])):
+            if not at_edge[node, side]:
+                why = "border" if ends[node, side] < ends.max() else "count"
+                frame = (nodes.first, nodes.last)[side][node]
+                pair = (-1, nodes.number[node]) if side == 0 else (nodes.number[node], -1)
+                rows.append((kind(name), frame, *pair, 0, ends[node, side], reason(why)))
+    for node in np.flatnonzero(~used):
+        rows.append((kind("start"), nodes.first[node], -1, nodes.number[node], 0, np.nan, reason("leftover")))
+    if not rows:
+        return Decisions.empty(tracklets.span)
+    rows.sort(key=lambda row: (row[1], row[0], row[2], row[3]))
+    k, frame, source, target, gap, cost, why = (np.array(c) for c in zip(*rows, strict=True))
+    unknown = np.full(len(rows), np.nan)
+    return Decisions(k, frame, source, target, gap, cost, unknown, unknown, why, tracklets.span)
