@@ -165,7 +165,7 @@ def _observe(scene: Scene, tank: Tank, fish: tuple[Fish, ...], chunk: Swim, bodi
         shown = behind_glass(tank, wall, image) & in_frame(scene, image) & lit[..., None]
         reflected[:, wall] = np.where(shown[..., None], image, nan)
     return {
-        "xy": np.where(seen[..., None], bodies.xy, nan), "full_xy": bodies.xy, "hidden": sheltered.all(-1),
+        "xy": np.where(seen[..., None], bodies.xy, nan), "full_xy": bodies.xy, "hidden": np.asarray(sheltered.all(-1)),
         "covered": below, "reflected": reflected, "touches": touching(bodies, fish),
     }  # fmt: skip
 

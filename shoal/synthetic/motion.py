@@ -16,7 +16,7 @@ from jaxtyping import Float32
 from numpy import ndarray
 
 from shoal.synthetic.scenes import Scene, random_stream
-from shoal.synthetic.tank import Tank
+from shoal.synthetic.tank import Shelter, Tank
 
 SWIM, REST, CHASE, FLEE, ENTER, STAY, LEAVE = range(7)
 
@@ -167,13 +167,13 @@ class _State:
         want[flee] += -2 * partner[flee]
         eager[chase | flee] = 2.6
         if self.tank.shelter is not None:
-            self._visit(want, eager)
+            self._visit(self.tank.shelter, want, eager)
         return want + self._walls(), eager
 
-    def _visit(self, want: ndarray, eager: ndarray) -> None:
+    def _visit(self, shelter: Shelter, want: ndarray, eager: ndarray) -> None:
         """Fish that go to, stay under or leave the shelter."""
-        offset = np.asarray(self.tank.shelter.centre) - self.xy
-        distance = np.linalg.norm(offset, axis=1) / self.tank.shelter.radius
+        offset = np.asarray(shelter.centre) - self.xy
+        distance = np.linalg.norm(offset, axis=1) / shelter.radius
         enter, stay = self.mode == ENTER, self.mode == STAY
         arrived = enter & (distance < 0.35)
         self.mode[arrived] = STAY

@@ -8,57 +8,53 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from shoal.synthetic.grid import CELL, PAD
+
 
 @njit(cache=True, nogil=True)
-def light_floor(floor, gain, dx, dy, cell, out):
-    """Out = floor, displaced by (dx, dy), times gain; gain, dx, dy (h, w) on a grid of ``cell`` px."""
-    height, width = floor.shape
-    moved = dx.size > 0
-    columns = gain.shape[1]
-    g = np.empty(columns, np.float32)
-    px = np.zeros(columns, np.float32)
-    py = np.zeros(columns, np.float32)
-    inv = np.float32(1.0 / cell)
+def light_floor(floor, gain, dx, dy, out):
+    """Light the floor: out = floor, displaced by (dx, dy), times gain.
+
+    floor (H + 2 PAD, W + 2 PAD) uint8; gain, dx, dy (h, w) float32 on a grid of CELL px; out (H, W) uint8.
+    The displacement is constant along a cell's row: it changes by a quarter of a pixel between cells.
+    """
+    height, width = out.shape
+    eighth = np.float32(1.0 / CELL)
+    limit = np.float32(PAD - 2)
+    black = np.float32(16.0)
     for y in range(height):
-        j = y // cell
-        f = np.float32(y - j * cell) * inv
-        for c in range(columns):
-            g[c] = gain[j, c] + f * (gain[j + 1, c] - gain[j, c])
-            if moved:
-                px[c] = dx[j, c] + f * (dx[j + 1, c] - dx[j, c])
-                py[c] = dy[j, c] + f * (dy[j + 1, c] - dy[j, c])
-        for x in range(width):
-            i = x // cell
-            e = np.float32(x - i * cell) * inv
-            light = g[i] + e * (g[i + 1] - g[i])
-            if moved:
-                sx = np.float32(x) + px[i] + e * (px[i + 1] - px[i])
-                sy = np.float32(y) + py[i] + e * (py[i + 1] - py[i])
-                sx = min(max(sx, np.float32(0.0)), np.float32(width) - np.float32(1.001))
-                sy = min(max(sy, np.float32(0.0)), np.float32(height) - np.float32(1.001))
-                ix, iy = int(sx), int(sy)
-                fx, fy = sx - np.float32(ix), sy - np.float32(iy)
-                a = np.float32(floor[iy, ix])
-                b = np.float32(floor[iy, ix + 1])
-                c0 = np.float32(floor[iy + 1, ix])
-                d = np.float32(floor[iy + 1, ix + 1])
-                top = a + fx * (b - a)
-                value = top + fy * (c0 + fx * (d - c0) - top)
-            else:
-                value = np.float32(floor[y, x])
-            value = (value - np.float32(16.0)) * light + np.float32(16.5)
-            out[y, x] = np.uint8(min(max(value, np.float32(0.0)), np.float32(255.0)))
+        j = y // CELL
+        f = np.float32(y - j * CELL) * eighth
+        for i in range((width + CELL - 1) // CELL):
+            x0 = i * CELL
+            g = gain[j, i] + f * (gain[j + 1, i] - gain[j, i])
+            slope = (gain[j, i + 1] + f * (gain[j + 1, i + 1] - gain[j, i + 1]) - g) * eighth
+            px = min(max(dx[j, i] + f * (dx[j + 1, i] - dx[j, i]), -limit), limit)
+            py = min(max(dy[j, i] + f * (dy[j + 1, i] - dy[j, i]), -limit), limit)
+            ix, iy = int(np.floor(px)), int(np.floor(py))
+            p, q = px - np.float32(ix), py - np.float32(iy)
+            one = np.float32(1.0)
+            w00, w01, w10, w11 = (one - p) * (one - q), p * (one - q), (one - p) * q, p * q
+            start = x0 + ix + PAD
+            above = floor[y + iy + PAD, start : start + CELL + 1]
+            below = floor[y + iy + PAD + 1, start : start + CELL + 1]
+            for k in range(min(CELL, width - x0)):
+                value = w00 * np.float32(above[k]) + w01 * np.float32(above[k + 1])
+                value += w10 * np.float32(below[k]) + w11 * np.float32(below[k + 1])
+                value = (value - black) * (g + np.float32(k) * slope) + np.float32(16.5)
+                out[y, x0 + k] = np.uint8(min(max(value, np.float32(0.0)), np.float32(255.0)))
 
 
 @njit(cache=True, nogil=True)
 def add_noise(frame, bank, top, left):
-    """Frame += bank read from (top, left), wrapping, clipped to bytes; frame (H, W) uint8, bank (S, S) int8."""
-    side = bank.shape[0]
+    """Add noise: frame += bank read from (top, left), clipped to bytes; frame (H, W) uint8, bank larger, int8."""
+    width = frame.shape[1]
     for y in range(frame.shape[0]):
-        row = bank[(y + top) % side]
-        for x in range(frame.shape[1]):
-            value = np.int16(frame[y, x]) + np.int16(row[(x + left) % side])
-            frame[y, x] = np.uint8(min(max(value, np.int16(0)), np.int16(255)))
+        row = bank[y + top, left : left + width]
+        line = frame[y]
+        for x in range(width):
+            value = np.int16(line[x]) + np.int16(row[x])
+            line[x] = np.uint8(min(max(value, np.int16(0)), np.int16(255)))
 
 
 @njit(cache=True, nogil=True)

@@ -11,10 +11,11 @@ from jaxtyping import UInt8
 from numpy import ndarray
 
 from shoal.synthetic.fish import STRIP, Fish
+from shoal.synthetic.grid import CELL
 from shoal.synthetic.motion import Swim
 from shoal.synthetic.posture import Bodies, mirror_points
 from shoal.synthetic.scenes import Scene, random_stream
-from shoal.synthetic.tank import CELL, DEPTH, Light, Tank, noise_bank, paint
+from shoal.synthetic.tank import DEPTH, NOISE_SPAN, Light, Tank, noise_bank, paint
 
 
 class Renderer:
@@ -34,16 +35,16 @@ class Renderer:
         self.light = Light(scene, seed, day)
         self.bank = noise_bank(scene, seed, day)
         self.key = (seed, day)
-        self._s_best = np.zeros(self.backdrop.y.shape, np.float32)
-        self._v_best = np.full(self.backdrop.y.shape, 9.0, np.float32)
+        self._s_best = np.zeros((scene.height, scene.width), np.float32)
+        self._v_best = np.full((scene.height, scene.width), 9.0, np.float32)
 
     def planes(self, swim: Swim, bodies: Bodies, row: int, frame: int) -> tuple[ndarray, ndarray, ndarray]:
         """Y (H, W), U and V (H/2, W/2) of one frame; ``row`` is its place in the chunk."""
         from shoal.synthetic.raster import add_noise, light_floor  # numba: not at import
 
         gain, dx, dy = self.light.at(frame)
-        luma = np.empty_like(self.backdrop.y)
-        light_floor(self.backdrop.y, gain, dx, dy, CELL, luma)
+        luma = np.empty((self.scene.height, self.scene.width), np.uint8)
+        light_floor(self.backdrop.y, gain, dx, dy, luma)
         target = (luma, self.backdrop.u.copy(), self.backdrop.v.copy())
         order = np.argsort(swim.height[row], kind="stable")
         if self.scene.look.shadow > 0:
@@ -55,7 +56,7 @@ class Renderer:
             for i in order:
                 self._reflection(target, bodies, row, i, wall, gain)
         rng = random_stream(self.scene, "sensor", *self.key, frame)
-        top, left = rng.integers(0, self.bank.shape[0], 2)
+        top, left = rng.integers(0, NOISE_SPAN, 2)
         add_noise(luma, self.bank, int(top), int(left))
         return target
 
@@ -67,7 +68,8 @@ class Renderer:
                mask: ndarray) -> None:  # fmt: skip
         from shoal.synthetic.raster import draw_strip
 
-        draw_strip(line, normal, reach, shade, skin, mask, 1.0, *target, self._s_best, self._v_best)
+        luma, u, v = target
+        draw_strip(line, normal, reach, shade, skin, mask, 1.0, luma, u, v, self._s_best, self._v_best)
 
     def _shade(self, line: ndarray, gain: ndarray) -> ndarray:
         """Light along a midline."""

@@ -10,10 +10,11 @@ from jaxtyping import Bool, Float32, Int8, UInt8
 from numpy import ndarray
 
 from shoal.synthetic.fish import rgb_to_yuv
+from shoal.synthetic.grid import CELL, PAD
 from shoal.synthetic.scenes import Scene, random_stream
 
-CELL = 8
-"""Light is computed on a grid this coarse (px) and interpolated: ripples are wider than that."""
+NOISE_SPAN = 256
+"""Offsets at which a frame can read the noise bank, px in each direction."""
 
 DEPTH = 0.85
 """How far behind the glass a reflection stands, relative to the fish before it (refraction shortens it)."""
@@ -66,13 +67,13 @@ class Backdrop:
     """The empty tank as the camera would see it without noise.
 
     Attributes:
-        y: (H, W) luma.
+        y: (H + 2 PAD, W + 2 PAD) luma with a border.
         u, v: (H/2, W/2) chroma.
         open: (H, W) 255 where fish can be seen, 0 under the shelter.
         glass: (H, W) 0-255, how clearly the glass reflects.
     """
 
-    y: UInt8[ndarray, "H W"]
+    y: UInt8[ndarray, "Hp Wp"]
     u: UInt8[ndarray, "H2 W2"]
     v: UInt8[ndarray, "H2 W2"]
     open: UInt8[ndarray, "H W"]
@@ -129,7 +130,7 @@ def paint(scene: Scene, tank: Tank, seed: int) -> Backdrop:
         glass[int(y0) : int(y1), int(x0) : int(x1)] = 1
     glass *= 0.85 + 0.12 * np.clip(noise_field(rng, h, w, 60), -1.5, 1.2)
     return Backdrop(
-        y=np.clip(yuv[..., 0] + 0.5, 0, 255).astype(np.uint8),
+        y=np.pad(np.clip(yuv[..., 0] + 0.5, 0, 255).astype(np.uint8), PAD, mode="edge"),
         u=np.ascontiguousarray(chroma[..., 0] + 0.5).astype(np.uint8),
         v=np.ascontiguousarray(chroma[..., 1] + 0.5).astype(np.uint8),
         open=visible,
@@ -162,7 +163,7 @@ def _walls(scene: Scene, tank: Tank, rgb: ndarray, rng: np.random.Generator) -> 
     """Rims outside of the floor; where the glass is a mirror, the floor's own reflection in it."""
     x0, y0, x1, y1 = (int(v) for v in tank.floor)
     rim = np.full_like(rgb, 1.0) * (
-        np.array([62, 66, 64], np.float32) + 5 * noise_field(rng, *rgb.shape[:2], 30)[..., None]
+        np.array([62, 66, 64], np.float32) + 5 * noise_field(rng, rgb.shape[0], rgb.shape[1], 30)[..., None]
     )
     for axis, wall, gx0, gy0, gx1, gy1 in tank.mirrors:
         a, b, c, d, at = int(gx0), int(gy0), int(gx1), int(gy1), int(wall)
@@ -257,7 +258,8 @@ class Light:
             gain = gain * (1 + look.caustics * (2.6 * np.exp(-1.6 * waves * waves) - 1.2))
         if look.ripple_px > 0:
             return gain.astype(np.float32), look.ripple_px * self._sample(2, t), look.ripple_px * self._sample(3, t)
-        return gain.astype(np.float32), np.zeros((0, 0), np.float32), np.zeros((0, 0), np.float32)
+        still = np.zeros_like(self.slope)
+        return gain.astype(np.float32), still, still
 
     def _sample(self, tile: int, t: float) -> Float32[ndarray, "h w"]:
         """A tile scrolled to time t; the tiles repeat in space, so any offset is inside."""
@@ -277,10 +279,9 @@ def _tile(rng: np.random.Generator, size: int, sigma: float) -> Float32[ndarray,
     return np.ascontiguousarray(noise / noise.std())
 
 
-def noise_bank(scene: Scene, seed: int, day: int) -> Int8[ndarray, "S S"]:
-    """Sensor noise drawn once; each frame reads it at an offset of its own."""
+def noise_bank(scene: Scene, seed: int, day: int) -> Int8[ndarray, "H W"]:
+    """Sensor noise drawn once, ``NOISE_SPAN`` px larger than the frame; each frame reads it at an offset of its own."""
     rng = random_stream(scene, "sensor", seed, day)
-    side = 1 << int(np.ceil(np.log2(max(scene.width, scene.height)))) if scene.width < 1024 else 2048
-    noise = rng.standard_normal((side, side)).astype(np.float32)
+    noise = rng.standard_normal((scene.height + NOISE_SPAN, scene.width + NOISE_SPAN), dtype=np.float32)
     noise = 0.8 * noise + 1.2 * cv2.GaussianBlur(noise, (0, 0), 0.8)  # the camera's denoising leaves blots
     return np.clip(np.round(scene.look.noise * noise / noise.std()), -30, 30).astype(np.int8)

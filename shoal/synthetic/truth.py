@@ -118,7 +118,7 @@ def runs(touches: Bool[ndarray, "F N N"], *, first_frame: int = 0) -> Crossings:
 def make_poses(frame: ndarray, item: ndarray, xy: ndarray, span: Span) -> Poses:
     """True poses: confidence 1 where a keypoint is seen, 0 where it is not."""
     seen = np.isfinite(xy).all(-1)
-    return Poses(frame, item, xy, seen, seen.mean(-1), span)
+    return Poses(frame, item, xy, np.asarray(seen, np.float32), seen.mean(-1), span)
 
 
 def truth_path(video: Path) -> Path:
