@@ -121,7 +121,7 @@ def score_poses(
         unique: truth and prediction of the unique keypoints, at most one row per frame; their distances are added.
 
     Returns:
-        Figures; of nothing, mAP, mAR and shares of animals are 0 and distances NaN.
+        Figures; of nothing, mAP and shares of animals are 0 and distances NaN.
     """
     truth = select(truth, has_keypoints(truth.xy))
     predicted = _best_first(predicted)
@@ -222,11 +222,14 @@ def _first_claims(best: Int64[ndarray, "N"], value: Float[ndarray, "N"], thresho
 def _average_precision(
     truth: Poses, predicted: Poses, best: Int64[ndarray, "N"], value: Float[ndarray, "N"]
 ) -> tuple[float, float]:
-    """Mean over thresholds of the interpolated precision at 101 recalls, and of the last recall."""
+    """Mean over thresholds of the interpolated precision at 101 recalls, and of the last recall.
+
+    As in DLC, predictions without any true animal make a recall of NaN, and no prediction makes one of 0.
+    """
     enough = (~_missing(predicted)).sum(1) >= 2
     n_truth = int(((~_missing(truth)).sum(1) >= 2).sum())
     if not n_truth or not enough.any():
-        return 0.0, 0.0
+        return 0.0, float("nan") if enough.any() else 0.0
     best, value = best[enough], value[enough]
     order = np.argsort(-predicted.score[enough], kind="stable")
     precisions, recalls = np.zeros(len(OKS_THRESHOLDS)), np.zeros(len(OKS_THRESHOLDS))
