@@ -21,7 +21,7 @@ class ModelConfig(Settings):
     )
     stride: int = Field(4, description="light: input pixels per map cell")
     neck: int = Field(64, gt=0, description="light: channels of the neck")
-    input_scale: float = Field(1.0, gt=0, le=1, description="frames are shrunk by this before the network")
+    input_scale: float = Field(0.0, ge=0, le=1, description="frames are shrunk by this; 0 = by the labels' body length")
     edges: Literal["auto", "skeleton", "all"] = Field(
         "auto", description="limbs learned: short and steady ones, the config's skeleton, or all pairs (DLC)"
     )

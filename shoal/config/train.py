@@ -18,6 +18,7 @@ class AugmentConfig(Settings):
     brightness: float = Field(0.2, ge=0, description="+- this share of full range")
     contrast: float = Field(0.3, ge=0, description="factor 1 +- this")
     blur: float = Field(0.2, ge=0, le=1, description="probability of a blurred crop")
+    color: float = Field(0.1, ge=0, description="gain of each colour channel 1 +- this")
     noise: float = Field(0.03, ge=0, description="largest standard deviation of added noise, share of full range")
 
 
@@ -26,15 +27,15 @@ class TrainConfig(Settings):
 
     epochs: int = Field(200, gt=0, description="passes over the labelled frames")
     batch_size: int = Field(8, gt=0, description="crops per step")
-    crop_px: int = Field(256, gt=0, description="side of a training crop at the network's scale")
-    crops_per_image: float = Field(1.0, gt=0, description="crops drawn per image and epoch")
-    learning_rate: float = Field(2e-3, gt=0, description="peak of the one-cycle schedule (AdamW)")
+    crop_px: int = Field(0, ge=0, description="side of a training crop at the network's scale; 0 = by the body length")
+    crops_per_image: float = Field(0.0, ge=0, description="crops per image and epoch; 0 = 1, more for few images")
+    learning_rate: float = Field(0.0, ge=0, description="peak (AdamW); 0 = 2e-3 for light, 5e-4 for resnet_50")
     weight_decay: float = Field(1e-2, ge=0)
     warmup: float = Field(0.1, ge=0, lt=1, description="share of all steps")
     clip_norm: float = Field(5.0, gt=0, description="gradient norm limit")
     ema: float = Field(0.995, ge=0, lt=1, description="decay of the averaged weights that are evaluated and saved")
-    heat_sigma_px: float = Field(5.0, gt=0, description="Gaussian target, px at the network's scale")
-    limb_width_px: float = Field(4.0, gt=0, description="half width of a limb field, px at the network's scale")
+    heat_sigma_px: float = Field(0.0, ge=0, description="Gaussian target, px at the network's scale; 0 = by the stride")
+    limb_width_px: float = Field(0.0, ge=0, description="half width of a limb field, px likewise; 0 = by the stride")
     limb_weight: float = Field(3.0, gt=0, description="of the limb loss")
     precision: Literal["auto", "float32", "bf16"] = Field("auto", description="auto: bf16 where it is fast")
     eval_every: int = Field(10, gt=0, description="epochs between evaluations on the test frames")

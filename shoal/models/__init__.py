@@ -1,0 +1,1 @@
+"""Networks: maps from frames, detections from maps. The only package, with training, that imports torch."""

@@ -1,0 +1,1 @@
+"""Training: images and labels -> crops -> a network; one loop, one recipe per task."""

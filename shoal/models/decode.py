@@ -1,0 +1,274 @@
+"""Maps -> peaks and limb candidates, all on the device; only short lists leave it.
+
+Everything is ragged and sorted, so results have one order whatever the device, and nothing grows with the square of
+what an untrained network emits: peaks are capped per keypoint before pairs are made.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+from torch.nn import functional as F
+
+from shoal.config.predict import PredictConfig
+from shoal.models.pose import LOCREF_PX, PoseMaps
+
+N_SAMPLES = 10
+"""Points along a limb at which its field is read (as DLC and OpenPose do)."""
+MAX_PAIRS = 1 << 18
+"""Limb candidates scored at once: bounds the memory at about 100 MB."""
+DLC_RADIUS = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Peaks:
+    """Peaks of B images, sorted by (image, keypoint, position in the map).
+
+    Attributes:
+        image: (P,) index in the batch.
+        keypoint: (P,) keypoint.
+        number: (P,) number within the image, from 0.
+        xy: (P, 2) frame px.
+        confidence: (P,) height, 0-1.
+        identity: (P, I) score of each named individual.
+        n_dropped: peaks that the cap left out.
+    """
+
+    image: Int64[Tensor, "P"]
+    keypoint: Int64[Tensor, "P"]
+    number: Int64[Tensor, "P"]
+    xy: Float[Tensor, "P 2"]
+    confidence: Float[Tensor, "P"]
+    identity: Float[Tensor, "P I"]
+    n_dropped: int
+
+
+@dataclass(frozen=True, eq=False)
+class Limbs:
+    """Limb candidates of B images, sorted by (image, edge, source, target).
+
+    Attributes:
+        image: (L,) index in the batch.
+        edge: (L,) edge.
+        source: (L,) peak number within the image.
+        target: (L,) likewise.
+        affinity: (L,) strength.
+    """
+
+    image: Int64[Tensor, "L"]
+    edge: Int64[Tensor, "L"]
+    source: Int64[Tensor, "L"]
+    target: Int64[Tensor, "L"]
+    affinity: Float[Tensor, "L"]
+
+
+@torch.no_grad()
+def decode(
+    maps: PoseMaps, edges: Int64[Tensor, "E 2"], *, config: PredictConfig, n_animals: int
+) -> tuple[Peaks, Limbs, Float[Tensor, "B U 3"]]:
+    """Peaks, limb candidates and unique keypoints of a batch; never raises on odd maps.
+
+    Returns:
+        (peaks, limbs, unique keypoints as x, y, confidence with NaN where there is none).
+    """
+    peaks = find_peaks(maps, min_confidence=config.min_confidence, cap=peak_cap(config, n_animals, maps.heat.shape[1]))
+    limbs = score_limbs(maps, peaks, edges, config=config)
+    return peaks, limbs, find_unique(maps, min_confidence=config.min_confidence)
+
+
+def peak_cap(config: PredictConfig, n_animals: int, n_keypoints: int) -> int:
+    """Peaks kept per keypoint and image; peak numbers must fit int16."""
+    return min(config.max_peaks or 3 * n_animals + 10, 32_000 // max(n_keypoints, 1))
+
+
+def find_peaks(maps: PoseMaps, *, min_confidence: float, cap: int) -> Peaks:
+    """Local maxima above ``min_confidence``, at most ``cap`` per keypoint, best first; ties go to the first cell."""
+    heat = _confidence(maps)
+    radius = DLC_RADIUS if maps.is_dlc or maps.stride[0] <= 4 * maps.pixels[0] else 1
+    found = _local_maxima(heat, radius, max(min_confidence, 1e-6))
+    confidence = heat[tuple(found.T)]
+    group = found[:, 0] * heat.shape[1] + found[:, 1]
+    keep = _rank(group, confidence) < cap
+    found, confidence, group = found[keep], confidence[keep], group[keep]
+    image, keypoint = found[:, 0], found[:, 1]
+    return Peaks(
+        image=image,
+        keypoint=keypoint,
+        number=_number(image),
+        xy=_refined(maps, heat, found),
+        confidence=confidence.clamp(0, 1),
+        identity=_identity_at(maps, image, _centres(found, maps.stride)),
+        n_dropped=int(len(keep) - len(found)),
+    )
+
+
+def score_limbs(maps: PoseMaps, peaks: Peaks, edges: Int64[Tensor, "E 2"], *, config: PredictConfig) -> Limbs:
+    """All pairs of all edges scored in one gather; the best ``max_limbs`` per source peak and edge are kept."""
+    n_images, n_keypoints = maps.heat.shape[:2]
+    slot = peaks.image * n_keypoints + peaks.keypoint
+    count = torch.bincount(slot, minlength=n_images * n_keypoints).view(n_images, n_keypoints)
+    first = (count.flatten().cumsum(0) - count.flatten()).view(n_images, n_keypoints)
+    n_pairs = (count[:, edges[:, 0]] * count[:, edges[:, 1]]).flatten()  # (B * E,)
+    kept: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+    total = int(n_pairs.sum())
+    ends = n_pairs.cumsum(0)
+    for start in range(0, total, MAX_PAIRS):
+        pair = torch.arange(start, min(start + MAX_PAIRS, total), device=n_pairs.device)
+        group = torch.searchsorted(ends, pair, right=True)
+        image, edge = group // len(edges), group % len(edges)
+        local = pair - (ends - n_pairs)[group]
+        n_targets = count[image, edges[edge, 1]]
+        source = first[image, edges[edge, 0]] + local // n_targets
+        target = first[image, edges[edge, 1]] + local % n_targets
+        affinity = _affinity(maps, peaks.xy, image, edge, source, target)
+        strong = (affinity > config.min_affinity).nonzero()[:, 0]
+        kept.append((group[strong], source[strong], target[strong], affinity[strong]))
+    if not kept:
+        none = torch.zeros(0, dtype=torch.int64, device=peaks.xy.device)
+        return Limbs(none, none, none, none, peaks.xy.new_zeros(0))
+    group, source, target, affinity = (torch.cat(column) for column in zip(*kept, strict=True))
+    best = _rank(group * max(len(peaks.number), 1) + source, affinity) < config.max_limbs
+    group, source, target, affinity = group[best], source[best], target[best], affinity[best]
+    number = peaks.number
+    return Limbs(group // len(edges), group % len(edges), number[source], number[target], affinity)
+
+
+def find_unique(maps: PoseMaps, *, min_confidence: float) -> Float[Tensor, "B U 3"]:
+    """The best cell of each unique keypoint's map: x, y (NaN below ``min_confidence``), confidence."""
+    heat = maps.unique.float()
+    n_images, n_unique, _, width = heat.shape
+    if not n_unique:
+        return heat.new_zeros(n_images, 0, 3)
+    confidence, cell = heat.flatten(2).max(2)
+    index = torch.cartesian_prod(
+        torch.arange(n_images, device=heat.device), torch.arange(n_unique, device=heat.device)
+    ).view(-1, 2)
+    found = torch.cat([index, (cell.view(-1, 1) // width), (cell.view(-1, 1) % width)], 1)
+    if maps.unique_locref is None:
+        xy = _log_quadratic(heat, found, maps.side_stride)
+    else:
+        xy = _with_locref(maps.unique_locref, found, maps.side_stride, maps.pixels)
+    confidence = confidence.clamp(0, 1)
+    missing = ~(confidence >= min_confidence)  # NaN counts as missing
+    xy = torch.where(missing.view(-1, 1), torch.nan, xy)
+    confidence = torch.where(missing, 0.0, confidence)
+    return torch.cat([xy.view(n_images, n_unique, 2), confidence[..., None]], 2)
+
+
+def _confidence(maps: PoseMaps) -> Float[Tensor, "B K h w"]:
+    """Heatmaps as float32 in 0-1; NaN becomes 0."""
+    heat = maps.heat.float().nan_to_num(0.0, 0.0, 0.0)
+    if not maps.is_dlc:
+        return heat
+    heat = heat.sigmoid()
+    t = torch.arange(-5, 6, device=heat.device, dtype=torch.float32)
+    kernel = torch.softmax(-(t**2) / 2, 0).expand(heat.shape[1], 1, 1, 11)
+    heat = F.conv2d(heat, kernel, padding=(0, 5), groups=heat.shape[1])
+    return F.conv2d(heat, kernel.transpose(2, 3), padding=(5, 0), groups=heat.shape[1])
+
+
+def _local_maxima(heat: Float[Tensor, "B K h w"], radius: int, lowest: float) -> Int64[Tensor, "P 4"]:
+    """Cells (image, keypoint, y, x) above all others of their window; of equal ones the first in reading order.
+
+    Plain "equals the maximum of its window" doubles peaks where neighbours are equal, which bf16 maps and plateaus
+    bring about (recipe_spike.md, section 4). Only cells above ``lowest`` are looked at, and each comparison thins
+    them out: 3 ms a frame where pooling the whole maps takes 40.
+    """
+    r = radius
+    padded = F.pad(heat, (r, r, r, r), value=-torch.inf)
+    width = padded.shape[3]
+    flat = padded.flatten()
+    cell = (flat >= lowest).nonzero()[:, 0]
+    offsets = [dy * width + dx for dy in range(-r, r + 1) for dx in range(-r, r + 1) if (dy, dx) != (0, 0)]
+    for offset in sorted(offsets, key=abs):  # the nearest first: they rule out most
+        here, there = flat[cell], flat[cell + offset]
+        cell = cell[here > there if offset < 0 else here >= there]
+    return torch.stack(torch.unravel_index(cell, padded.shape), 1) - torch.tensor([0, 0, r, r], device=heat.device)
+
+
+def _rank(group: Int64[Tensor, "N"], value: Float[Tensor, "N"]) -> Int64[Tensor, "N"]:
+    """Rank of each entry within its group by falling value; equal values keep their order."""
+    order = torch.argsort(value, descending=True, stable=True)
+    order = order[torch.argsort(group[order], stable=True)]
+    rank = torch.empty_like(group)
+    rank[order] = _number(group[order])
+    return rank
+
+
+def _number(group: Int64[Tensor, "N"]) -> Int64[Tensor, "N"]:
+    """0, 1, 2, ... within each run of a sorted column."""
+    position = torch.arange(len(group), device=group.device)
+    return position - torch.searchsorted(group.contiguous(), group.contiguous())
+
+
+def _centres(found: Int64[Tensor, "P 4"], stride: tuple[float, float]) -> Float[Tensor, "P 2"]:
+    """Cell centres in frame px, of rows (image, channel, y, x)."""
+    return (found[:, [3, 2]] + 0.5) * torch.tensor(stride, device=found.device, dtype=torch.float32)
+
+
+def _refined(maps: PoseMaps, heat: Tensor, found: Int64[Tensor, "P 4"]) -> Float[Tensor, "P 2"]:
+    if maps.locref is not None:
+        return _with_locref(maps.locref, found, maps.stride, maps.pixels)
+    return _log_quadratic(heat, found, maps.stride)
+
+
+def _with_locref(locref: Tensor, found: Tensor, stride: tuple[float, float], pixels: tuple[float, float]) -> Tensor:
+    image, channel, y, x = found.T
+    offset = torch.stack([locref[image, 2 * channel, y, x], locref[image, 2 * channel + 1, y, x]], 1).float()
+    unit = torch.tensor(pixels, device=offset.device) * LOCREF_PX
+    return _centres(found, stride) + offset.nan_to_num(0.0, 0.0, 0.0) * unit
+
+
+def _log_quadratic(heat: Tensor, found: Int64[Tensor, "P 4"], stride: tuple[float, float]) -> Float[Tensor, "P 2"]:
+    """Parabola through the logarithm of three cells, exact for a Gaussian; at most half a cell from the centre."""
+    image, channel, y, x = found.T
+    height, width = heat.shape[2:]
+
+    def log_at(dy: int, dx: int) -> Tensor:
+        yy, xx = (y + dy).clamp(0, height - 1), (x + dx).clamp(0, width - 1)
+        return heat[image, channel, yy, xx].clamp(min=1e-4).log()
+
+    def shift(before: Tensor, middle: Tensor, after: Tensor, inside: Tensor) -> Tensor:
+        bend = before - 2 * middle + after
+        moved = (0.5 * (before - after) / bend.clamp(max=-1e-6)).clamp(-0.5, 0.5)
+        return torch.where(inside, moved, 0.0)
+
+    middle = log_at(0, 0)
+    dx = shift(log_at(0, -1), middle, log_at(0, 1), (x > 0) & (x < width - 1))
+    dy = shift(log_at(-1, 0), middle, log_at(1, 0), (y > 0) & (y < height - 1))
+    return _centres(found, stride) + torch.stack([dx, dy], 1) * torch.tensor(stride, device=heat.device)
+
+
+def _identity_at(maps: PoseMaps, image: Tensor, xy: Float[Tensor, "P 2"]) -> Float[Tensor, "P I"]:
+    """Identity scores in the cell that holds each peak."""
+    logits = maps.identity
+    height, width = logits.shape[2:]
+    x = (xy[:, 0] / maps.side_stride[0]).long().clamp(0, width - 1)
+    y = (xy[:, 1] / maps.side_stride[1]).long().clamp(0, height - 1)
+    at = logits[image, :, y, x].float()
+    return at.sigmoid() if maps.is_dlc else at.softmax(1)
+
+
+def _affinity(maps: PoseMaps, xy: Tensor, image: Tensor, edge: Tensor, source: Tensor, target: Tensor) -> Tensor:
+    """Mean of the limb field along each candidate: its component in the limb's direction.
+
+    DLC's shape: its length whatever the direction, as DLC trains and reads it (dlc_formats.md 6.2).
+    """
+    stride = torch.tensor(maps.stride, device=xy.device)
+    height, width = maps.limbs.shape[2:]
+    start, end = xy[source] / stride, xy[target] / stride
+    share = torch.linspace(0, 1, N_SAMPLES, device=xy.device)
+    points = start[:, None] + (end - start)[:, None] * share[:, None]  # (N, 10, 2) in cells
+    x, y = points[..., 0].long().clamp(0, width - 1), points[..., 1].long().clamp(0, height - 1)
+    row, channel = image[:, None], 2 * edge[:, None]
+    vx, vy = maps.limbs[row, channel, y, x].float(), maps.limbs[row, channel + 1, y, x].float()
+    if maps.is_dlc:
+        affinity = torch.hypot(vx.mean(1), vy.mean(1))
+    else:
+        vector = xy[target] - xy[source]
+        unit = vector / vector.norm(dim=1, keepdim=True).clamp(min=1e-6)
+        affinity = vx.mean(1) * unit[:, 0] + vy.mean(1) * unit[:, 1]
+    return affinity.nan_to_num(0.0, 0.0, 0.0)

@@ -1,0 +1,124 @@
+"""Frames -> detections: network, decoding and features in one call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float16
+from numpy import ndarray
+from torch import Tensor
+
+from shoal.config.predict import PredictConfig
+from shoal.models.checkpoint import LoadedModel
+from shoal.models.decode import Limbs, Peaks, decode
+from shoal.models.device import precision_context
+from shoal.models.features import peak_features
+from shoal.types import Detections, FrameBatch, Poses, Span
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    peaks: Peaks
+    limbs: Limbs
+    unique: Tensor
+    features: Tensor
+
+
+@torch.inference_mode()
+def detect(
+    model: LoadedModel, batch: FrameBatch, config: PredictConfig, *, n_animals: int = 0, feature_size: int = 64
+) -> tuple[Detections, Poses, Float16[ndarray, "P D"]]:
+    """Everything the network sees in a batch of frames.
+
+    On the CPU frames go through the network one by one: it is as fast, and results are byte-equal for any batch
+    size. On other devices the batch goes through at once, in halves if memory does not suffice.
+
+    Args:
+        model: the network.
+        batch: frames with increasing numbers.
+        config: caps and thresholds.
+        n_animals: sets the cap on peaks; 0 = the number of labelled individuals.
+        feature_size: D; 0 = no features.
+
+    Returns:
+        (detections, unique keypoints as one item per frame with K = U, features (P, D) of the peaks in their order).
+        The span covers the batch.
+    """
+    n_frames = len(batch.frame)
+    span = (int(batch.frame[0]), int(batch.frame[-1]) + 1) if n_frames else (0, 0)
+    n_animals = n_animals or len(model.individuals)
+    parts: list[tuple[Detections, Poses, ndarray]] = []
+    size = 1 if model.device.type == "cpu" else max(n_frames, 1)
+    start = 0
+    while start < n_frames:
+        try:
+            found = _look(model, batch.images[start : start + size], config, n_animals, feature_size)
+        except torch.OutOfMemoryError:
+            if size == 1:
+                raise
+            size = (size + 1) // 2
+            torch.cuda.empty_cache()
+            continue
+        parts.append(_to_tables(model, batch, found, start))
+        start += size
+    return _joined(parts, model, span, feature_size)
+
+
+def _look(model: LoadedModel, images: ndarray, config: PredictConfig, n_animals: int, feature_size: int) -> _Found:
+    pixels = torch.from_numpy(np.array(images)).to(model.device)  # tables are read-only, torch wants its own
+    with precision_context(config.precision, model.device):
+        maps = model.net(pixels)
+    edges = torch.from_numpy(np.array(model.edges)).to(model.device)
+    peaks, limbs, unique = decode(maps, edges, config=config, n_animals=n_animals)
+    features = peak_features(maps, peaks.image, peaks.xy, size=feature_size) if feature_size else pixels.new_zeros(0, 0)
+    return _Found(peaks, limbs, unique, features)
+
+
+def _to_tables(model: LoadedModel, batch: FrameBatch, found: _Found, start: int) -> tuple[Detections, Poses, ndarray]:
+    peaks, limbs = found.peaks, found.limbs
+    frame = batch.frame[start : start + len(found.unique)]
+    span = (int(frame[0]), int(frame[-1]) + 1)
+    detections = Detections(
+        frame=frame[_numpy(peaks.image)],
+        number=_numpy(peaks.number),
+        keypoint=_numpy(peaks.keypoint),
+        xy=batch.to_frame_xy(_numpy(peaks.xy)),
+        confidence=_numpy(peaks.confidence),
+        limb_frame=frame[_numpy(limbs.image)],
+        edge=_numpy(limbs.edge),
+        source=_numpy(limbs.source),
+        target=_numpy(limbs.target),
+        affinity=_numpy(limbs.affinity),
+        identity=_numpy(peaks.identity),
+        span=span,
+    )
+    unique = _numpy(found.unique)
+    n_unique = unique.shape[1]
+    xy = batch.to_frame_xy(unique[..., :2])
+    rows = frame if n_unique else frame[:0]
+    confidence = unique[: len(rows), :, 2]
+    score = confidence.mean(1) if n_unique else np.zeros(0)
+    poses = Poses(rows, np.zeros(len(rows)), xy[: len(rows)], confidence, score, span)
+    return detections, poses, _numpy(found.features).astype(np.float16)
+
+
+def _joined(
+    parts: list[tuple[Detections, Poses, ndarray]], model: LoadedModel, span: Span, feature_size: int
+) -> tuple[Detections, Poses, ndarray]:
+    """Tables of the parts as one, over the batch's span (frame numbers in it may have gaps)."""
+    if not parts:
+        unique = Poses.empty(span, len(model.skeleton.unique))
+        return Detections.empty(span, model.info.n_named), unique, np.zeros((0, feature_size), np.float16)
+    detections, unique, features = zip(*parts, strict=True)
+    return _stacked(detections, span), _stacked(unique, span), np.concatenate(features)
+
+
+def _stacked(tables: tuple, span: Span):
+    columns = [name for name in tables[0].__dataclass_fields__ if name != "span"]
+    return type(tables[0])(**{n: np.concatenate([getattr(t, n) for t in tables]) for n in columns}, span=span)
+
+
+def _numpy(tensor: Tensor) -> ndarray:
+    return tensor.cpu().numpy()

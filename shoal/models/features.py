@@ -1,0 +1,64 @@
+"""What the network saw at each peak, short enough to keep: the raw material of appearance."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+from torch.nn import functional as F
+
+from shoal.models.pose import PoseMaps
+
+PROJECTION_SEED = 20_251
+
+
+def space_name(backbone: str, sha: str, size: int) -> str:
+    """Name of the feature space: two spaces with different names must not be compared."""
+    return f"{backbone}-{sha[:8]}-s{PROJECTION_SEED}-{size}"
+
+
+@torch.no_grad()
+def peak_features(
+    maps: PoseMaps, image: Int64[Tensor, "P"], xy: Float[Tensor, "P 2"], *, size: int
+) -> Float[Tensor, "P D"]:
+    """Backbone features at positions, through a fixed random projection.
+
+    Each level is read bilinearly and brought to length 1, so that no level drowns the others; distances between the
+    joined vectors survive a random projection (Johnson & Lindenstrauss 1984).
+
+    Args:
+        maps: of B images.
+        image: image of each position.
+        xy: positions, frame px.
+        size: D.
+    """
+    levels = [
+        F.normalize(_read_at(level, image, xy, stride), dim=1)
+        for level, stride in zip(maps.features, maps.feature_strides, strict=True)
+    ]
+    joined = torch.cat(levels, 1)
+    return joined @ _projection(joined.shape[1], size).to(joined.device)
+
+
+def _read_at(
+    level: Float[Tensor, "B C h w"], image: Tensor, xy: Tensor, stride: tuple[float, float]
+) -> Float[Tensor, "P C"]:
+    height, width = level.shape[2:]
+    at = xy / torch.tensor(stride, device=xy.device, dtype=xy.dtype) - 0.5
+    x, y = at[:, 0].clamp(0, width - 1), at[:, 1].clamp(0, height - 1)
+    x0, y0 = x.floor().long(), y.floor().long()
+    x1, y1 = (x0 + 1).clamp(max=width - 1), (y0 + 1).clamp(max=height - 1)
+    fx, fy = (x - x0)[:, None], (y - y0)[:, None]
+    top = level[image, :, y0, x0].float() * (1 - fx) + level[image, :, y0, x1].float() * fx
+    bottom = level[image, :, y1, x0].float() * (1 - fx) + level[image, :, y1, x1].float() * fx
+    return top * (1 - fy) + bottom * fy
+
+
+@lru_cache
+def _projection(n_in: int, n_out: int) -> Tensor:
+    """The same matrix everywhere and for ever: numpy's PCG64 stream is stable across versions and platforms."""
+    matrix = np.random.default_rng(PROJECTION_SEED).standard_normal((n_in, n_out)) / np.sqrt(n_out)
+    return torch.from_numpy(matrix.astype(np.float32))

@@ -1,0 +1,319 @@
+"""The pose recipe: a project becomes a network in a run folder."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+from numpy import ndarray
+from torch import Tensor, nn
+
+from shoal.config.run import RunConfig, save_config
+from shoal.errors import ConfigError, ProjectError
+from shoal.io.dlc.training_set import read_shuffles, shuffle_split
+from shoal.models.checkpoint import LoadedModel, ModelInfo, build_model, read_checkpoint, save_checkpoint
+from shoal.models.device import describe, pick_device
+from shoal.models.limbs import choose_edges
+from shoal.models.pose import PoseNet
+from shoal.models.targets import Grid, Targets, light_loss, light_targets
+from shoal.models.targets_dlc import dlc_loss, dlc_targets
+from shoal.stages.split import split_labels
+from shoal.training.augment import augment
+from shoal.training.data import TrainImage, cache_images, draw_patches, epoch_rows
+from shoal.training.evaluate import evaluate
+from shoal.training.loop import fit
+from shoal.training.settings import label_length, resolve
+from shoal.types import OnProgress, Project, no_progress
+
+logger = logging.getLogger(__name__)
+
+Split = tuple[Int64[ndarray, "N"], Int64[ndarray, "N"]]
+RUN_FILES = ("run.yaml", "last.pt", "best.pt", "log.jsonl", "train.log")
+
+
+@dataclass(frozen=True, eq=False)
+class TrainResult:
+    """What a training left behind.
+
+    Attributes:
+        run_dir: holds run.yaml, last.pt, best.pt, log.jsonl, train.log.
+        model: file to predict with.
+        epoch: epochs done.
+        n_epochs: epochs asked for.
+        scores: of the last evaluation on the test frames; empty without any.
+        seconds: trained, all sessions together.
+        stopped_by: signal that ended it early, empty if it is finished.
+    """
+
+    run_dir: Path
+    model: Path
+    epoch: int
+    n_epochs: int
+    scores: dict[str, float]
+    seconds: float
+    stopped_by: str = ""
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether all epochs are done."""
+        return self.epoch >= self.n_epochs
+
+
+@dataclass(frozen=True, eq=False)
+class PoseTask:
+    """What ``fit`` trains: see ``loop.Task``."""
+
+    project: Project
+    images: list[TrainImage]
+    test: Int64[ndarray, "N"]
+    info: ModelInfo
+    grid: Grid
+    run_dir: Path
+    device: torch.device
+    extra: dict[str, Any]
+    fill: int
+    on_progress: OnProgress
+
+    @property
+    def n_steps(self) -> int:
+        """Steps per epoch; batches are always full."""
+        train = self.info.config.train
+        return max(1, round(len(self.images) * train.crops_per_image / train.batch_size))
+
+    def batch(self, epoch: int, step: int) -> tuple[Tensor, Targets]:
+        """Crops and targets of one step."""
+        train = self.info.config.train
+        size = train.batch_size
+        rows = epoch_rows(len(self.images), self.n_steps * size, seed=train.seed, epoch=epoch)
+        chosen = [self.images[row] for row in rows[step * size : (step + 1) * size]]
+        mirror = np.asarray(self.info.skeleton.mirror)
+        patches = draw_patches(
+            chosen, train.crop_px, train.augment,
+            counters=(train.seed, epoch, step), mirror=mirror, fill=self.fill,
+        )  # fmt: skip
+        pixels, labels = augment(patches, train.crop_px, device=self.device)
+        edges = torch.from_numpy(np.array(self.info.edges)).to(self.device)
+        if self.info.config.model.name == "resnet_50":
+            return pixels, dlc_targets(labels, self.grid, edges)
+        return pixels, light_targets(
+            labels, self.grid, edges, sigma=train.heat_sigma_px, limb_width=train.limb_width_px
+        )  # fmt: skip
+
+    def losses(self, net: nn.Module, batch: tuple[Tensor, Targets], rows: slice) -> dict[str, Tensor]:
+        """Loss terms of some crops of a batch."""
+        pixels, targets = batch
+        maps = net.at_scale(pixels[rows])  # type: ignore[operator]
+        with torch.autocast(self.device.type, enabled=False):
+            if maps.is_dlc:
+                return dlc_loss(maps, targets.rows(rows))
+            return light_loss(maps, targets.rows(rows), limb_weight=self.info.config.train.limb_weight)
+
+    def evaluate(self, net: nn.Module, epoch: int) -> dict[str, float]:
+        """Scores on the test frames."""
+        if not len(self.test):
+            return {}
+        assert isinstance(net, PoseNet)
+        model = LoadedModel(net, self.info, "", self.device, epoch)
+        found = evaluate(model, self.project, self.test, self.info.config, on_progress=self.on_progress)
+        return found.figures
+
+    def save(self, name: str, weights: dict[str, Tensor], epoch: int, scores: dict, training: dict | None) -> None:
+        """Write a model file into the run folder."""
+        training = None if training is None else training | self.extra
+        save_checkpoint(self.run_dir / name, weights, self.info, epoch=epoch, scores=scores, training=training)
+
+
+def train(
+    project: Project,
+    run_dir: Path,
+    config: RunConfig,
+    *,
+    split: Split | None = None,
+    on_progress: OnProgress = no_progress,
+    fresh: bool = False,
+) -> TrainResult:
+    """Train a pose network, or go on where an earlier call was stopped.
+
+    Args:
+        project: what is trained on.
+        run_dir: folder of this network, made if absent.
+        config: all settings; ``dataset``, ``model``, ``train``, ``predict``, ``assemble``, ``compute`` are used.
+        split: (train, test) positions in ``project.labels``; None = as ``config.dataset`` says.
+        on_progress: called with ("images" | "train" | "evaluate", done, total).
+        fresh: start again, replacing what is there.
+
+    Raises:
+        ConfigError: settings that cannot work, or other ones than those of the unfinished training.
+        ProjectError: no usable labels, or other ones than those of the unfinished training.
+        CheckpointError: damaged files, missing pretrained weights.
+        ResourceError: no such device, not enough memory.
+    """
+    run_dir.mkdir(parents=True, exist_ok=True)
+    if fresh:
+        for name in RUN_FILES:
+            (run_dir / name).unlink(missing_ok=True)
+    with _log_file(run_dir / "train.log"):
+        rows = split or split_project(project, config)
+        last = run_dir / "last.pt"
+        earlier = read_checkpoint(last) if last.exists() else None
+        asked = _asked(project, config, rows)
+        if earlier:
+            _check_same(earlier["training"]["asked"], asked, run_dir)
+        task, net = _prepare(project, rows, run_dir, config, on_progress=on_progress, asked=asked)
+        settings = task.info.config
+        device = task.device
+        logger.info("training on %s", describe(device, settings.train.precision))
+        save_config(settings, run_dir / "run.yaml")
+        _log_start(task, rows, earlier)
+        fitted = fit(
+            net, task, settings.train,
+            run_dir=run_dir, device=device, resume=earlier["training"] if earlier else None, on_progress=on_progress,
+        )  # fmt: skip
+        state = fitted.state
+        if fitted.stopped_by:
+            logger.info("stopped by %s at epoch %d; the same command goes on", fitted.stopped_by, state.epoch)
+        best = run_dir / "best.pt"
+        return TrainResult(
+            run_dir, best if best.exists() else last, state.epoch, settings.train.epochs, dict(state.scores),
+            state.seconds, fitted.stopped_by,
+        )  # fmt: skip
+
+
+def split_project(project: Project, config: RunConfig) -> Split:
+    """(train, test) positions in ``project.labels`` as ``config.dataset`` says.
+
+    Raises:
+        ConfigError: a split that cannot be made.
+        ProjectError: the shuffle is not there.
+    """
+    settings = config.dataset
+    if settings.split != "shuffle":
+        folder = np.array([label.video for label in project.labels])
+        frame = np.array([label.frame for label in project.labels], np.int64)
+        return split_labels(folder, frame, settings)
+    shuffles = [s for s in read_shuffles(project.root) if s.index == settings.shuffle]
+    if not shuffles:
+        raise ProjectError(
+            f"expected shuffle {settings.shuffle}, got none of that number\nwhere: {project.root}",
+            hint="--set dataset.shuffle=N, or dataset.split=random",
+        )
+    return shuffle_split(project, shuffles[-1])
+
+
+def _prepare(
+    project: Project, rows: Split, run_dir: Path, config: RunConfig, *, on_progress: OnProgress, asked: dict[str, Any]
+) -> tuple[PoseTask, PoseNet]:
+    """Task and network, both seeded, on the device."""
+    labels = [project.labels[int(row)] for row in rows[0]]
+    if not any(np.isfinite(label.xy).any() or np.isfinite(label.unique_xy).any() for label in labels):
+        raise ProjectError(
+            f"expected labelled keypoints to train on, got none in {len(labels)} images\nwhere: {project.root}",
+            hint="`shoal check` says which labels can be used",
+        )
+    config = resolve(config, labels)
+    device = pick_device(config.compute)
+    info = ModelInfo(
+        skeleton=project.skeleton,
+        edges=choose_edges(project.skeleton, labels, config.model.edges),
+        individuals=project.individuals,
+        has_identity=project.has_identity,
+        body_length=label_length(labels),
+        config=config,
+    )
+    torch.manual_seed(config.train.seed)
+    net = build_model(info, pretrained=True).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    images = cache_images(labels, scale=config.model.input_scale, on_progress=on_progress)
+    task = PoseTask(
+        project=project,
+        images=images,
+        test=rows[1],
+        info=info,
+        grid=_grid(net, config.train.crop_px, device),
+        run_dir=run_dir,
+        device=device,
+        extra={"asked": asked},
+        fill=int(net.mean.mean().round()),  # type: ignore[operator]
+        on_progress=on_progress,
+    )
+    return task, net
+
+
+@torch.no_grad()
+def _grid(net: PoseNet, crop: int, device: torch.device) -> Grid:
+    """Map sizes, found by asking the network."""
+    was_training = net.training
+    maps = net.eval().at_scale(torch.zeros(1, 3, crop, crop, device=device))
+    net.train(was_training)
+    return Grid.of(maps)
+
+
+def _asked(project: Project, config: RunConfig, rows: Split) -> dict[str, Any]:
+    """What a network depends on: going on with anything else would not be the same training."""
+    digest = hashlib.sha256()
+    for part in rows:
+        for row in part:
+            label = project.labels[int(row)]
+            for array in (label.xy, label.unique_xy, label.individual):
+                digest.update(np.ascontiguousarray(array).tobytes())
+            digest.update(f"{label.video}/{label.image.name}".encode())
+        digest.update(b"|")
+    harmless = {"eval_every", "save_minutes"}
+    return {
+        "labels": digest.hexdigest(),
+        "keypoints": [*project.skeleton.keypoints, *project.skeleton.unique],
+        "model": config.model.model_dump(mode="json"),
+        "train": config.train.model_dump(mode="json", exclude=harmless),
+    }
+
+
+def _check_same(before: dict[str, Any], now: dict[str, Any], run_dir: Path) -> None:
+    """Raise unless ``now`` continues ``before``."""
+    hint = "--fresh starts again, or choose another name for the new network"
+    for key in ("keypoints", "labels"):
+        if before[key] != now[key]:
+            raise ProjectError(f"{key} changed since this training began\nwhere: {run_dir}", hint=hint)
+    for section in ("model", "train"):
+        for key, value in now[section].items():
+            if before[section].get(key) != value:
+                raise ConfigError(
+                    f"expected {section}.{key} = {before[section].get(key)} as this training began, got {value}\n"
+                    f"where: {run_dir}",
+                    hint=hint,
+                )
+
+
+def _log_start(task: PoseTask, rows: Split, earlier: dict[str, Any] | None) -> None:
+    train, model = task.info.config.train, task.info.config.model
+    logger.info(
+        "%d images to train on, %d to test on; body length %.0f px, scale %.3g, crops of %d px, %d limbs",
+        len(rows[0]), len(rows[1]), task.info.body_length, model.input_scale, train.crop_px, len(task.info.edges),
+    )  # fmt: skip
+    if earlier:
+        logger.info("going on after epoch %d", earlier["epoch"])
+    logger.info("%d epochs of %d steps with %d crops each", train.epochs, task.n_steps, train.batch_size)
+
+
+@contextmanager
+def _log_file(path: Path) -> Iterator[None]:
+    """Everything that shoal logs also goes into ``path``."""
+    root = logging.getLogger("shoal")
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    level = root.level
+    root.addHandler(handler)
+    if root.getEffectiveLevel() > logging.INFO:
+        root.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+        handler.close()

@@ -1,0 +1,63 @@
+"""Settings that follow from the labels: zeros in the config become numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from shoal.config.run import RunConfig
+from shoal.types import LabeledFrame, body_length
+
+WANTED_LENGTH_PX = 64.0
+"""Body length at the network's scale; more costs time, less loses detail."""
+MIN_CROPS = 8000
+"""Crops that even the smallest project is trained on."""
+CROP_LENGTHS = 4.0
+"""Side of a crop in body lengths."""
+CROP_STEP, CROP_MIN, CROP_MAX = 32, 128, 448
+
+
+def resolve(config: RunConfig, labels: Sequence[LabeledFrame]) -> RunConfig:
+    """The config with every automatic value filled in; what run.yaml shows.
+
+    Args:
+        config: as the user gave it.
+        labels: frames that are trained on.
+    """
+    length = label_length(labels)
+    model, train = config.model, config.train
+    is_dlc = model.name == "resnet_50"
+    scale = model.input_scale or (1.0 if is_dlc or not np.isfinite(length) else _scale(length))
+    stride = 4 if is_dlc else model.stride
+    crop = train.crop_px or (448 if is_dlc else _crop(length * scale))
+    changed = {
+        "crop_px": crop,
+        "learning_rate": train.learning_rate or (5e-4 if is_dlc else 2e-3),
+        "heat_sigma_px": train.heat_sigma_px or 1.25 * stride,
+        "limb_width_px": train.limb_width_px or 1.0 * stride,
+        "crops_per_image": train.crops_per_image or max(1.0, MIN_CROPS / (train.epochs * max(len(labels), 1))),
+    }
+    return config.model_copy(
+        update={
+            "model": model.model_copy(update={"input_scale": scale}),
+            "train": train.model_copy(update=changed),
+        }
+    )
+
+
+def label_length(labels: Sequence[LabeledFrame]) -> float:
+    """Median body length of labelled animals, px; NaN if there are none."""
+    return body_length(np.concatenate([label.xy for label in labels])) if labels else float("nan")
+
+
+def _scale(length: float) -> float:
+    """Steps of an eighth, so that a few labels more do not change the network's scale."""
+    return float(np.clip(np.ceil(8 * WANTED_LENGTH_PX / length) / 8, 0.125, 1.0))
+
+
+def _crop(length: float) -> int:
+    """A multiple of ``CROP_STEP`` that holds some animals."""
+    if not np.isfinite(length):
+        return 256
+    return int(np.clip(CROP_STEP * round(CROP_LENGTHS * length / CROP_STEP), CROP_MIN, CROP_MAX))
