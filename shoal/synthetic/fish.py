@@ -32,8 +32,8 @@ EYE_S, FIN_S, FIN_LENGTH = 0.115, 0.27, 0.15
 # half width of the outline seen from above, body lengths; the last entries are the caudal fin edge-on
 _OUTLINES = {
     "cichlid": (
-        (-0.03, 0.0, 0.02, 0.06, 0.12, 0.2, 0.3, 0.4, 0.55, 0.7, 0.8, 0.88, 0.94, 1.0, 1.08, 1.14),
-        (0.0, 0.012, 0.03, 0.05, 0.068, 0.084, 0.09, 0.086, 0.066, 0.042, 0.027, 0.018, 0.014, 0.013, 0.01, 0.0),
+        (-0.03, 0.0, 0.015, 0.05, 0.1, 0.18, 0.28, 0.4, 0.55, 0.7, 0.8, 0.87, 0.93, 1.0, 1.06, 1.11, 1.14),
+        (0.0, 0.022, 0.036, 0.058, 0.078, 0.096, 0.104, 0.098, 0.076, 0.05, 0.033, 0.023, 0.02, 0.024, 0.026, 0.02, 0.0),
     ),
     "zebrafish": (
         (-0.03, 0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.55, 0.7, 0.8, 0.9, 1.0, 1.08, 1.14),
@@ -176,7 +176,7 @@ def _cichlid(scene: Scene, rng: np.random.Generator, s: ndarray, y: ndarray, wid
     dorsal = _bump(y, 0, 0.007) * (s > 0.24) * (s < 0.8)
     rgb *= 1 - (0.38 * dorsal)[..., None]
     rgb *= 1 - (0.25 * _bump(s + 0.6 * np.abs(y), 0.235, 0.012))[..., None]  # gill covers
-    rgb *= 1 - (0.3 * _bump(s, 0.0, 0.035))[..., None]  # lips
+    rgb *= 1 - (0.3 * _bump(s, 0.005, 0.02))[..., None]  # lips
     rgb *= (1.1 - 0.42 * np.clip(r, 0, 1.1) ** 3)[..., None]  # round body under light from above
     rgb += 26 * (_bump(y, -0.018, 0.014) * _bump(s, 0.38, 0.2))[..., None]  # wet gloss
     rgb *= 1 + scene.skin.tone * rng.standard_normal()
@@ -217,7 +217,7 @@ def _fin(scene: Scene, rng: np.random.Generator, length: float, rgb: ndarray) ->
     fan = 0.1 + 0.62 * s**0.8
     inside = (np.abs(v) < fan * np.sqrt(np.clip(1 - (s / 1.0) ** 6, 0, 1))).astype(np.float64)
     rays = 0.82 + 0.18 * np.cos(np.arctan2(v, s + 0.05) * 26)
-    opacity = 0.1 if scene.skin.species == "zebrafish" else 0.42
+    opacity = 0.1 if scene.skin.species == "zebrafish" else 0.6
     colour = np.median(rgb.reshape(-1, 3), axis=0) * 0.95 + rng.normal(0, 4, 3)
     tint = np.ones((rows, columns, 1)) * colour
     return _finish(scene, tint * rays[..., None], inside * opacity * rays * (1 - 0.35 * s))

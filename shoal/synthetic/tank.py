@@ -218,13 +218,13 @@ def _cover(rgb: ndarray, shelter: Shelter, rng: np.random.Generator) -> tuple[nd
     shade = np.zeros((h, w), np.float32)
     cv2.fillConvexPoly(shade, corners + np.array([130, 190], np.int32), 1.0, cv2.LINE_AA, 4)
     rgb = rgb * (1 - 0.45 * cv2.GaussianBlur(shade, (0, 0), 9))[..., None]
-    clay = (
-        np.array([122, 84, 62], np.float32)
-        * (1 + 0.08 * noise_field(rng, h, w, 6) + 0.05 * noise_field(rng, h, w, 40))[..., None]
-    )
-    edge = mask.astype(np.float32) / 255 - cv2.GaussianBlur(mask.astype(np.float32) / 255, (0, 0), 5)
-    lit = noise_field(rng, h, w, 120) * 0.05
-    clay = clay * (1 + 0.45 * edge + lit)[..., None]
+    grain = 0.05 * noise_field(rng, h, w, 1.3) + 0.05 * noise_field(rng, h, w, 5) + 0.07 * noise_field(rng, h, w, 45)
+    tint = np.array([126, 88, 66], np.float32) * (1 + 0.08 * rng.standard_normal(3).astype(np.float32))
+    solid = mask.astype(np.float32) / 255
+    bevel = np.clip(solid - cv2.GaussianBlur(solid, (0, 0), 4), 0, 1)
+    slope = cv2.GaussianBlur(solid, (0, 0), 2.5)
+    lit = np.gradient(slope, axis=0) + np.gradient(slope, axis=1)  # light from above left
+    clay = tint * (1 + grain + 0.25 * bevel + 2.2 * lit)[..., None]
     alpha = (mask.astype(np.float32) / 255)[..., None]
     return (rgb * (1 - alpha) + clay * alpha).astype(np.float32), 255 - mask
 
