@@ -69,11 +69,11 @@ def write_labels(
         )
     full = np.full((n_images, len(individuals), n_keypoints, 2), np.nan)
     full[:, :n_animals] = xy
-    values = full.reshape(n_images, -1)
     columns = [(scorer, i, k, c) for i in individuals for k in skeleton.keypoints for c in "xy"]
+    values = full.reshape(n_images, len(columns))
     if skeleton.unique:
         unique = np.full((n_images, len(skeleton.unique), 2), np.nan) if unique_xy is None else unique_xy
-        values = np.column_stack([values, np.asarray(unique, np.float64).reshape(n_images, -1)])
+        values = np.column_stack([values, np.asarray(unique, np.float64).reshape(n_images, 2 * len(skeleton.unique))])
         columns += [(scorer, SINGLE, k, c) for k in skeleton.unique for c in "xy"]
     names = [Path(image).name for image in images]
     order = sorted(range(n_images), key=lambda i: names[i])

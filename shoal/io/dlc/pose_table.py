@@ -62,7 +62,9 @@ class PoseTable:
             for coord in coords
         ]
         padded = np.column_stack([self.values, np.full(len(self.values), np.nan)])
-        return padded[:, wanted].reshape(len(self.values), len(individuals), len(bodyparts), len(coords))
+        return padded[:, np.array(wanted, np.intp)].reshape(
+            len(self.values), len(individuals), len(bodyparts), len(coords)
+        )
 
 
 def read_pose_table(path: Path) -> PoseTable:
@@ -166,7 +168,8 @@ def write_pose_table(path: Path, table: PoseTable, *, key: str, layout: Layout) 
         frame.to_csv(path)
         return
     try:
-        _write_h5(path, frame, key, layout)
+        # pandas writes nothing at all for a table without rows
+        _write_h5(path, frame, key, layout if len(frame) else "fixed")
     except tables.HDF5ExtError:
         # the table layout keeps all column names in one 64 KiB attribute; fixed has no such limit and reads alike
         logger.info("%s: %d columns do not fit the table layout, written as fixed", path.name, frame.shape[1])

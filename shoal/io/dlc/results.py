@@ -155,15 +155,15 @@ def _write(
     key: str | None,
 ) -> None:
     n_frames = len(values)
-    flat = values.reshape(n_frames, -1)
     columns = [(scorer, i, k, c) for i in individuals for k in skeleton.keypoints for c in _COORDS]
+    flat = values.reshape(n_frames, len(columns))
     if skeleton.unique:
         single = np.full((n_frames, 1, len(skeleton.unique), 3), np.nan)
         if unique is not None:
             rows = np.flatnonzero(unique.frame < n_frames)
             seen = _spread(unique, rows, np.zeros(len(rows), np.int64), 1)[:n_frames]
             single[: len(seen)] = seen
-        flat = np.column_stack([flat, single.reshape(n_frames, -1)])
+        flat = np.column_stack([flat, single.reshape(n_frames, 3 * len(skeleton.unique))])
         columns += [(scorer, SINGLE, k, c) for k in skeleton.unique for c in _COORDS]
     index = tuple((str(i),) for i in range(n_frames))
     table = PoseTable(tuple(columns), index, flat)

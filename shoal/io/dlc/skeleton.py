@@ -45,7 +45,7 @@ def _swapped(name: str) -> list[str]:
     for n, word in enumerate(words):
         if word.lower() in _SIDES:
             readings.append("".join([*words[:n], _like(word, _SIDES[word.lower()]), *words[n + 1 :]]))
-    for pattern in (r"(?i)left|right", r"^[LR](?=[a-z])", r"^[lr](?=[A-Z\d])", r"[LRlr](?=\d*$)"):
+    for pattern in (r"(?i)left|right", r"^[LR](?=[a-z\d])", r"^[lr](?=[A-Za-z\d])", r"[LRlr](?=\d*$)"):
         for found in re.finditer(pattern, name):
             word = found.group()
             readings.append(name[: found.start()] + _like(word, _SIDES[word.lower()]) + name[found.end() :])
