@@ -18,24 +18,22 @@ from torch import Tensor, nn
 
 from shoal.config.run import RunConfig, save_config
 from shoal.errors import ConfigError, ProjectError
-from shoal.io.dlc.training_set import read_shuffles, shuffle_split
 from shoal.models.checkpoint import LoadedModel, ModelInfo, build_model, read_checkpoint, save_checkpoint
 from shoal.models.device import describe, pick_device
 from shoal.models.limbs import choose_edges
 from shoal.models.pose import PoseNet
 from shoal.models.targets import Grid, Targets, light_loss, light_targets
 from shoal.models.targets_dlc import dlc_loss, dlc_targets
-from shoal.stages.split import split_labels
 from shoal.training.augment import augment
 from shoal.training.data import TrainImage, cache_images, draw_patches, epoch_rows
 from shoal.training.evaluate import evaluate
 from shoal.training.loop import fit
 from shoal.training.settings import label_length, resolve
+from shoal.training.split import Split, split_project
 from shoal.types import OnProgress, Project, no_progress
 
 logger = logging.getLogger(__name__)
 
-Split = tuple[Int64[ndarray, "N"], Int64[ndarray, "N"]]
 RUN_FILES = ("run.yaml", "last.pt", "best.pt", "log.jsonl", "train.log")
 
 
@@ -185,27 +183,6 @@ def train(
             run_dir, best if best.exists() else last, state.epoch, settings.train.epochs, dict(state.scores),
             state.seconds, fitted.stopped_by,
         )  # fmt: skip
-
-
-def split_project(project: Project, config: RunConfig) -> Split:
-    """(train, test) positions in ``project.labels`` as ``config.dataset`` says.
-
-    Raises:
-        ConfigError: a split that cannot be made.
-        ProjectError: the shuffle is not there.
-    """
-    settings = config.dataset
-    if settings.split != "shuffle":
-        folder = np.array([label.video for label in project.labels])
-        frame = np.array([label.frame for label in project.labels], np.int64)
-        return split_labels(folder, frame, settings)
-    shuffles = [s for s in read_shuffles(project.root) if s.index == settings.shuffle]
-    if not shuffles:
-        raise ProjectError(
-            f"expected shuffle {settings.shuffle}, got none of that number\nwhere: {project.root}",
-            hint="--set dataset.shuffle=N, or dataset.split=random",
-        )
-    return shuffle_split(project, shuffles[-1])
 
 
 def _prepare(

@@ -72,7 +72,7 @@ def exchange_ends(xy, rng):
 
 
 def move(xy, rng):
-    return xy + [400, 0]
+    return xy + np.array([400, 0])
 
 
 @pytest.mark.parametrize("seed", range(3))

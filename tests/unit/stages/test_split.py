@@ -35,7 +35,7 @@ def test_time_holds_out_one_run_per_folder_and_the_right_total():
     _, test = split_labels(FOLDER, FRAME, DatasetConfig(split="time"))
     assert len(test) == 20
     for folder in range(5):
-        frames = np.sort(FRAME[FOLDER == folder])
+        frames = np.sort(FRAME[folder == FOLDER])
         held = np.sort(FRAME[test[FOLDER[test] == folder]])
         assert len(held) == round(0.2 * len(frames))
         start = np.searchsorted(frames, held[0])
