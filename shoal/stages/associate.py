@@ -28,6 +28,7 @@ SIZES_KEPT = 512  # animals that the running body length is the median of
 MEASUREMENT = np.array([0.02, 0.02, 0.05, 0.05, 0.1])
 ACCELERATION = np.array([0.1, 0.1, 0.001, 0.001, 0.01])
 FIRST_VELOCITY = np.array([0.2, 0.2, 0.01, 0.01, 0.05])
+COST_DOUBT = 20.0
 JUMP_CLEARANCE = 0.5  # a jump needs a margin of this share of its length
 CROSSING = 0.5  # rivals whose centres are closer than this many body lengths are crossing
 AMBIGUOUS, JUMP, CROSSED = (DECISION_REASONS.index(r) for r in ("ambiguous", "jump", "crossing"))
@@ -235,7 +236,8 @@ def _judge(
     taken = np.full(len(column), np.nan)
     taken[rows] = similarity[rows, column[rows]]
     near = taken >= state.config.min_similarity
-    clear = margin >= np.where(near, state.config.min_margin, JUMP_CLEARANCE * (1 - taken))
+    needed = state.config.min_margin * (1 + COST_DOUBT * (1 - taken))
+    clear = margin >= np.where(near, needed, JUMP_CLEARANCE * (1 - taken))
     joined = (column >= 0) & clear & (near | (state.last == frame - 1))
     reason = np.full(len(column), -1)
     refused = (column >= 0) & ~joined
