@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def prefetch(iterable: Iterable[T], depth: int) -> Iterator[T]:
+def prefetch(iterable: Iterable[T], depth: int) -> Generator[T, None, None]:
     """Read ahead in a thread of its own, at most ``depth`` items.
 
     The thread starts with the first ``next`` and ends when the items do, when the producer raises, or
@@ -77,7 +77,7 @@ def prefetch(iterable: Iterable[T], depth: int) -> Iterator[T]:
         raise error[0]
 
 
-def ordered_map(fn: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
+def ordered_map(fn: Callable[[T], R], items: Iterable[T], workers: int) -> Generator[R, None, None]:
     """``map`` in threads: results in the order of the items, at most ``2 * workers`` under way.
 
     ``items`` is read in the consumer's thread. An error of ``fn`` is raised in its item's turn.

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 from av.error import FFmpegError
-from av.video.reformatter import Colorspace, VideoReformatter
+from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from jaxtyping import Int64
 from numpy import ndarray
 
@@ -132,7 +133,7 @@ def _probe(path: Path, size: int, mtime_ns: int) -> VideoInfo:
 
 def read_frames(
     path: Path, *, start: int = 0, stop: int | None = None, batch: int = 8, chunk: int = 0
-) -> Iterator[FrameBatch]:
+) -> Generator[FrameBatch, None, None]:
     """Decode frames ``start`` to ``stop`` (exclusive) as RGB, exactly.
 
     Frames that cannot be decoded are missing from the batches' ``frame`` columns.
@@ -151,22 +152,31 @@ def read_frames(
     >>> next(read_frames(Path("clip.mp4"), start=10)).frame  # doctest: +SKIP
     array([10, 11, 12, 13, 14, 15, 16, 17])
     """
-    info = probe(path)
     numbers: list[int] = []
     images: list[ndarray] = []
-    to_rgb = VideoReformatter()
-    for number, frame in decode(info, start=start, stop=stop):
+    for number, image in read_images(probe(path), start=start, stop=stop):
         is_new_chunk = bool(numbers) and chunk > 0 and number // chunk != numbers[-1] // chunk
         if len(numbers) == batch or is_new_chunk:
             yield FrameBatch(np.array(numbers), np.stack(images))
             numbers, images = [], []
         numbers.append(number)
-        images.append(_rgb(frame, info, to_rgb))
+        images.append(image)
     if numbers:
         yield FrameBatch(np.array(numbers), np.stack(images))
 
 
-def decode(info: VideoInfo, *, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, av.VideoFrame]]:
+def read_images(
+    info: VideoInfo, *, start: int = 0, stop: int | None = None
+) -> Generator[tuple[int, ndarray], None, None]:
+    """Frame numbers and (H, W, 3) uint8 RGB images of one's own, ascending; see ``read_frames``."""
+    to_rgb = VideoReformatter()
+    for number, frame in decode(info, start=start, stop=stop):
+        yield number, _rgb(frame, info, to_rgb)
+
+
+def decode(
+    info: VideoInfo, *, start: int = 0, stop: int | None = None
+) -> Generator[tuple[int, av.VideoFrame], None, None]:
     """Decoded frames with their numbers, ascending, in the file's own pixel format and not rotated.
 
     Raises:
@@ -350,7 +360,7 @@ def _identity(path: Path, size: int, digest: str) -> str:
 def _rgb(frame: av.VideoFrame, info: VideoInfo, reformatter: VideoReformatter) -> ndarray:
     width, height = (info.width, info.height) if info.rotation % 2 == 0 else (info.height, info.width)
     image = reformatter.reformat(frame, width=width, height=height, format="rgb24", threads=1).to_ndarray()
-    return image if info.rotation == 0 else np.rot90(image, info.rotation)
+    return np.asarray(image if info.rotation == 0 else np.rot90(image, info.rotation))
 
 
 class VideoWriter:
@@ -382,7 +392,6 @@ class VideoWriter:
         self._bit_rate, self._threads = bit_rate, threads
         self._container: Any = None
         self._stream: Any = None
-        self._reformatter = VideoReformatter()
 
     def __enter__(self) -> VideoWriter:
         try:
@@ -397,11 +406,10 @@ class VideoWriter:
         height, width = frame.shape[:2]
         if height % 2 or width % 2:
             frame = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-        picture = av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(frame), format="rgb24")
-        self.write_picture(
-            self._reformatter.reformat(picture, format="yuv420p", dst_colorspace=Colorspace.SMPTE170M, threads=1),
-            number,
-        )
+        planes = cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2YUV_I420)  # ten times faster than swscale
+        picture = av.VideoFrame.from_ndarray(np.asarray(planes, np.uint8), format="yuv420p")
+        picture.colorspace, picture.color_range = Colorspace.SMPTE170M, ColorRange.MPEG  # what OpenCV's formula is
+        self.write_picture(picture, number)
 
     def write_picture(self, picture: av.VideoFrame, number: int | None = None) -> None:
         """Append one yuv420p picture of even size, with no conversion."""

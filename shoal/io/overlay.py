@@ -1,0 +1,242 @@
+"""Poses, trails and detections drawn into RGB frames, in place."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float32, Int64, Shaped, UInt8
+from numpy import ndarray
+
+from shoal.config.render import RenderConfig
+from shoal.types import Detections, Poses, Skeleton, Tracks
+
+Image = UInt8[ndarray, "H W 3"]
+Draw = Callable[[Image, int], None]
+"""``draw(image, frame number)``, in place."""
+
+SHIFT = 3  # drawing positions have 1/8 px
+FONT = cv2.FONT_HERSHEY_DUPLEX
+INK = (16, 16, 16)
+
+# Bright colours that differ in hue and in lightness, so that neighbours also differ in a colour-blind view and on sand.
+PALETTE: tuple[tuple[int, int, int], ...] = (
+    (255, 90, 70), (60, 180, 255), (120, 235, 80), (255, 190, 30), (205, 110, 255), (40, 230, 205),
+    (255, 130, 195), (160, 140, 255), (225, 245, 90), (255, 145, 60), (110, 215, 255), (235, 235, 235),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Pen:
+    """Sizes and colours of one video; all lengths in px of its frames."""
+
+    dot: int
+    line: int
+    text: float
+    colors: tuple[tuple[int, int, int], ...]
+
+
+def color_of(number: int) -> tuple[int, int, int]:
+    """Colour of individual ``number``, the same in every picture that shoal makes.
+
+    >>> color_of(0)
+    (255, 90, 70)
+    """
+    if number < len(PALETTE):
+        return PALETTE[number]
+    hue = (number * 0.618034) % 1.0  # golden section: new hues fall into the largest gaps
+    red, green, blue = colorsys.hsv_to_rgb(hue, 0.75 if number % 2 else 0.5, 1.0)
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def make_pen(config: RenderConfig, *, width: int, height: int, n_colors: int) -> Pen:
+    """Sizes that suit the frame, and one colour per individual or keypoint."""
+    size = min(width, height)
+    dot = config.dot_px or max(2, round(size / 280))
+    colors = tuple(color_of(i) for i in range(max(n_colors, 1)))
+    return Pen(dot=dot, line=max(1, round(size / 600)), text=max(0.35, size / 2000), colors=colors)
+
+
+def track_drawer(
+    tracks: Tracks,
+    config: RenderConfig,
+    *,
+    skeleton: Skeleton,
+    edges: Int64[ndarray, "E 2"],
+    names: Sequence[str],
+    size: tuple[int, int],
+) -> Draw:
+    """A function that draws all tracked animals of a frame: trails, limbs, keypoints, names.
+
+    Args:
+        tracks: of the frames that will be drawn and of the ``config.trail`` frames before.
+        config: what to show.
+        skeleton: gives K.
+        edges: (E, 2) limbs to draw.
+        names: of tracks; those beyond are called by their number.
+        size: (width, height) of frames.
+    """
+    poses, by_keypoint = tracks.poses, config.color_by == "keypoint"
+    n_colors = max(skeleton.n_keypoints, tracks.n_tracks)
+    pen = make_pen(config, width=size[0], height=size[1], n_colors=n_colors)
+    shown = (poses.confidence >= config.min_confidence) & ~np.isnan(poses.xy).any(axis=2)
+    shown &= (tracks.track >= 0)[:, None]
+    centre = _centres(poses.xy, shown)
+    limbs = np.asarray(edges, np.int64).reshape(-1, 2) if config.skeleton else np.zeros((0, 2), np.int64)
+
+    def draw(image: Image, frame: int) -> None:
+        first, start, stop = np.searchsorted(poses.frame, [frame - config.trail, frame, frame + 1]).tolist()
+        if config.trail:
+            _trails(image, centre[first:stop], tracks.track[first:stop], pen)
+        for row in range(start, stop):
+            if not shown[row].any():
+                continue
+            number = int(tracks.track[row])
+            _animal(image, poses.xy[row], shown[row], limbs, pen, color=None if by_keypoint else pen.colors[number])
+        if config.labels:
+            for row in range(start, stop):
+                number = int(tracks.track[row])
+                if shown[row].any():
+                    name = names[number] if number < len(names) else str(number + 1)
+                    _name(image, name, poses.xy[row][shown[row]], pen, pen.colors[number])
+
+    return draw
+
+
+def detection_drawer(
+    detections: Detections, config: RenderConfig, *, skeleton: Skeleton, size: tuple[int, int]
+) -> Draw:
+    """A function that draws all peaks of a frame, coloured by keypoint, and a legend of keypoints."""
+    pen = make_pen(config, width=size[0], height=size[1], n_colors=skeleton.n_keypoints)
+    keep = detections.confidence >= config.min_confidence
+    frames, points, keypoint = detections.frame[keep], detections.xy[keep], detections.keypoint[keep]
+    fixed = _fixed(points)
+
+    def draw(image: Image, frame: int) -> None:
+        start, stop = np.searchsorted(frames, [frame, frame + 1]).tolist()
+        for (x, y), k in zip(fixed[start:stop].tolist(), keypoint[start:stop].tolist(), strict=True):
+            _dot(image, x, y, pen, pen.colors[k])
+        if config.labels:
+            _legend(image, skeleton.keypoints, pen)
+
+    return draw
+
+
+def unique_drawer(unique: Poses, config: RenderConfig, *, skeleton: Skeleton, size: tuple[int, int]) -> Draw:
+    """A function that draws the keypoints that exist once per frame, as white squares with their names."""
+    pen = make_pen(config, width=size[0], height=size[1], n_colors=1)
+    shown = (unique.confidence >= config.min_confidence) & ~np.isnan(unique.xy).any(axis=2)
+
+    def draw(image: Image, frame: int) -> None:
+        for row in range(*np.searchsorted(unique.frame, [frame, frame + 1]).tolist()):
+            for k in np.flatnonzero(shown[row]):
+                x, y = (int(v) for v in unique.xy[row, k])
+                cv2.drawMarker(image, (x, y), (255, 255, 255), cv2.MARKER_SQUARE, 4 * pen.dot, pen.line)
+                if config.labels:
+                    _text(image, skeleton.unique[k], (x + 3 * pen.dot, y - 2 * pen.dot), pen, (255, 255, 255))
+
+    return draw
+
+
+def draw_clock(image: Image, frame: int, fps: float) -> None:
+    """Write frame number and time (h:mm:ss.ss) into the upper left corner."""
+    height, width = image.shape[:2]
+    pen = Pen(2, 1, max(0.4, min(width, height) / 1600), ())
+    seconds = frame / fps
+    clock = f"{int(seconds // 3600)}:{int(seconds // 60 % 60):02d}:{seconds % 60:05.2f}"
+    _text(image, f"{frame}  {clock}", (8, 8 + round(24 * pen.text)), pen, (255, 255, 255))
+
+
+def draw_labels(
+    image: Image, truth: Shaped[ndarray, "A K 2"], predicted: Shaped[ndarray, "N K 2"], config: RenderConfig
+) -> None:
+    """Human labels as crosses and predictions as dots, both coloured by keypoint."""
+    height, width = image.shape[:2]
+    n_keypoints = max(truth.shape[1], predicted.shape[1])
+    pen = make_pen(config, width=width, height=height, n_colors=n_keypoints)
+    for points, is_truth in ((predicted, False), (truth, True)):
+        for animal in points:
+            for k in np.flatnonzero(~np.isnan(animal).any(axis=1)):
+                x, y = _fixed(animal[k]).tolist()
+                if is_truth:
+                    at = x >> SHIFT, y >> SHIFT
+                    cv2.drawMarker(image, at, INK, cv2.MARKER_CROSS, 5 * pen.dot, pen.line + 2, cv2.LINE_AA)
+                    cv2.drawMarker(image, at, pen.colors[k], cv2.MARKER_CROSS, 5 * pen.dot, pen.line, cv2.LINE_AA)
+                else:
+                    _dot(image, x, y, pen, pen.colors[k])
+
+
+def _animal(
+    image: Image,
+    xy: Float32[ndarray, "K 2"],
+    shown: Bool[ndarray, "K"],
+    limbs: Int64[ndarray, "E 2"],
+    pen: Pen,
+    *,
+    color: tuple[int, int, int] | None,
+) -> None:
+    points = _fixed(np.where(shown[:, None], xy, 0))
+    visible = limbs[shown[limbs].all(axis=1)]
+    if len(visible):
+        lines = list(points[visible])
+        cv2.polylines(image, lines, False, color or (235, 235, 235), pen.line, cv2.LINE_AA, SHIFT)
+    for k in np.flatnonzero(shown):
+        x, y = points[k].tolist()
+        _dot(image, x, y, pen, color or pen.colors[k])
+
+
+def _dot(image: Image, x: int, y: int, pen: Pen, color: tuple[int, int, int]) -> None:
+    cv2.circle(image, (x, y), (pen.dot << SHIFT) + (1 << SHIFT) // 2, INK, -1, cv2.LINE_AA, SHIFT)
+    cv2.circle(image, (x, y), (pen.dot << SHIFT) - (1 << SHIFT) // 2, color, -1, cv2.LINE_AA, SHIFT)
+
+
+def _trails(image: Image, centre: Float32[ndarray, "M 2"], track: Int64[ndarray, "M"], pen: Pen) -> None:
+    """One polyline per animal, thin where it is old."""
+    usable = ~np.isnan(centre[:, 0]) & (track >= 0)
+    centre, track = _fixed(centre[usable]), track[usable]
+    for number in np.unique(track).tolist():
+        path = centre[track == number]
+        middle = len(path) // 2
+        color = pen.colors[number]
+        if middle:
+            dim = tuple(round(0.6 * c) for c in color)
+            cv2.polylines(image, [path[: middle + 1]], False, dim, pen.line, cv2.LINE_AA, SHIFT)
+        cv2.polylines(image, [path[middle:]], False, color, pen.line + 1, cv2.LINE_AA, SHIFT)
+
+
+def _name(image: Image, name: str, points: Float32[ndarray, "N 2"], pen: Pen, color: tuple[int, int, int]) -> None:
+    """The name above the animal, kept inside the frame."""
+    (width, height), _ = cv2.getTextSize(name, FONT, pen.text, 1)
+    x = int(points[:, 0].mean() - width / 2)
+    y = int(points[:, 1].min()) - 3 * pen.dot
+    if y < height + 2:
+        y = int(points[:, 1].max()) + height + 3 * pen.dot
+    x = min(max(x, 2), max(image.shape[1] - width - 2, 2))
+    _text(image, name, (x, y), pen, color)
+
+
+def _text(image: Image, text: str, at: tuple[int, int], pen: Pen, color: tuple[int, int, int]) -> None:
+    cv2.putText(image, text, at, FONT, pen.text, INK, 3, cv2.LINE_AA)
+    cv2.putText(image, text, at, FONT, pen.text, color, 1, cv2.LINE_AA)
+
+
+def _legend(image: Image, names: Sequence[str], pen: Pen) -> None:
+    step = round(34 * pen.text)
+    for i, name in enumerate(names):
+        y = image.shape[0] - 10 - step * (len(names) - 1 - i)
+        _dot(image, 14 << SHIFT, (y - step // 4) << SHIFT, pen, pen.colors[i])
+        _text(image, name, (26, y), pen, pen.colors[i])
+
+
+def _centres(xy: Float32[ndarray, "M K 2"], shown: Bool[ndarray, "M K"]) -> Float32[ndarray, "M 2"]:
+    count = shown.sum(axis=1)[:, None]
+    total = np.where(shown[:, :, None], xy, 0).sum(axis=1)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan).astype(np.float32)
+
+
+def _fixed(xy: Shaped[ndarray, "... 2"]) -> ndarray:
+    """Frame px (an integer is a pixel's corner) to OpenCV's fixed point (an integer is its centre)."""
+    return np.round((np.clip(xy, -1e5, 1e5) - 0.5) * (1 << SHIFT)).astype(np.int32)

@@ -1,0 +1,325 @@
+"""What the commands do to one video: analyze, track, export, status. Each can be repeated at any time."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shoal.config.run import RunConfig, load_config
+from shoal.errors import ArtifactError, InputError
+from shoal.io.artifacts import (
+    fingerprint,
+    is_done,
+    load_table,
+    read_entry,
+    remove_partial,
+    save_table,
+    write_atomic,
+    write_entry,
+    write_json,
+)
+from shoal.io.video import VideoInfo, probe
+from shoal.run.folder import (
+    ModelCard,
+    TrackColumn,
+    find_folder,
+    open_folder,
+    plan_spans,
+    read_card,
+    read_config,
+    read_spans,
+    read_tracks,
+    table_path,
+    write_card,
+    write_config,
+    write_video,
+)
+from shoal.run.plan import chunk_size, missing, spans
+from shoal.run.predict import Engine, Prints, fingerprints, measure_speed, predict, reassemble
+from shoal.run.stopping import Stopped, stop_requests
+from shoal.stages import associate as associating
+from shoal.stages import stitch as stitching
+from shoal.types import Decisions, OnProgress, Poses, Span, Tracks, no_progress
+
+log = logging.getLogger(__name__)
+
+TABLES = ("detections", "unique", "poses", "appearance", "tracklets", "tracks", "manifest")
+
+
+def load_engine(model: Path, config: RunConfig) -> Engine:
+    """A trained network on the device of ``config.compute``, ready for many videos.
+
+    Args:
+        model: ``best.pt``, ``last.pt`` or the folder of a model.
+        config: ``predict``, ``sample``, ``stitch.n_animals`` and ``compute`` are used.
+
+    Raises:
+        CheckpointError: missing, damaged, or it does not fit.
+        ResourceError: no such device.
+    """
+    from shoal.models.checkpoint import load_model
+    from shoal.models.detect import detect
+    from shoal.models.device import describe, pick_device
+
+    device = pick_device(config.compute)
+    loaded = load_model(Path(model), device=device)
+    name = model.stem if model.is_dir() else model.resolve().parent.name
+    card = ModelCard(name, loaded.sha, loaded.skeleton, loaded.edges, loaded.individuals, device.type)
+    log.info("network %s on %s", name, describe(device, config.predict.precision))
+    n_animals, feature_size = config.stitch.n_animals, config.sample.feature_size
+    return Engine(
+        card, lambda batch: detect(loaded, batch, config.predict, n_animals=n_animals, feature_size=feature_size)
+    )
+
+
+def analyze(
+    video: Path,
+    model: Path | Engine,
+    *,
+    config: RunConfig | None = None,
+    dest: Path | None = None,
+    overwrite: bool = False,
+    on_progress: OnProgress = no_progress,
+) -> Path:
+    """Find and track the animals of a video; goes on where an earlier run was stopped.
+
+    Args:
+        video: the file.
+        model: a trained network: its file, its folder, or loaded.
+        config: settings; None = defaults.
+        dest: where the run folder goes; None = beside the video.
+        overwrite: do everything again.
+        on_progress: called with ("analyze", frames done, frames).
+
+    Returns:
+        The run folder.
+
+    Raises:
+        VideoError: the video cannot be read.
+        CheckpointError: the model cannot be read.
+        Stopped: a signal came; the chunk under way was finished.
+    """
+    config = config or load_config()
+    info = probe(Path(video))
+    engine = model if isinstance(model, Engine) else load_engine(Path(model), config)
+    run_dir = find_folder(info, dest)
+    if overwrite:
+        for name in TABLES:
+            shutil.rmtree(run_dir / name, ignore_errors=True)
+    all_spans = _prepare(run_dir, info, engine, config, is_new=overwrite)
+    with stop_requests("the current chunk") as should_stop:
+        is_complete = predict(
+            run_dir, info, engine.detect,
+            card=engine.card, config=config, all_spans=all_spans, on_progress=on_progress, should_stop=should_stop,
+        )  # fmt: skip
+    prints = fingerprints(info.identity, engine.card, config)
+    if not is_complete:
+        left = len(_unfinished(run_dir, prints, all_spans))
+        raise Stopped(
+            f"stopped as asked; {len(all_spans) - left} of {len(all_spans)} chunks are done\nwhere: {run_dir}",
+            hint="the same command goes on from here",
+        )
+    _record_bad_frames(run_dir, info, all_spans)
+    track(run_dir, config)
+    remove_partial(run_dir)
+    return run_dir
+
+
+def track(run_dir: Path, config: RunConfig | None = None) -> Path:
+    """Poses -> tracklets -> tracks; only what changed settings make necessary.
+
+    Args:
+        run_dir: an analyzed run folder.
+        config: settings; None = those the folder was made with.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        ArtifactError: not a run folder, or the analysis is not finished.
+    """
+    run_dir = Path(run_dir)
+    about, card, all_spans = open_folder(run_dir), read_card(run_dir), plan_spans(run_dir)
+    if config is None:
+        config = read_config(run_dir)
+    prints = fingerprints(about["identity"], card, config)
+    reassemble(run_dir, card=card, config=config, prints=prints, all_spans=all_spans)
+    unfinished = _unfinished(run_dir, prints, all_spans)
+    if unfinished:
+        raise ArtifactError(
+            f"expected {len(all_spans)} analyzed chunks, {len(unfinished)} are missing or were made with other settings"
+            f"\nwhere: {run_dir}",
+            hint=f"`shoal analyze {about['path']}` finishes it",
+        )
+    write_config(run_dir, config)
+    linked = fingerprint("associate", associating.VERSION, config.associate, inputs=[prints.assemble])
+    if not is_done(run_dir, "associate", linked):
+        _associate(run_dir, config, all_spans, linked, prints)
+    joined = fingerprint("stitch", stitching.VERSION, config.stitch, inputs=[linked])
+    if not is_done(run_dir, "stitch", joined):
+        _stitch(run_dir, config, all_spans, joined, linked)
+    return run_dir
+
+
+def export(
+    run_dir: Path, *, dest: Path | None = None, format: str = "dlc", csv: bool = False, beside_video: bool = False
+) -> tuple[Path, ...]:
+    """Write poses and tracks as DeepLabCut's files: ``<stem>.h5`` and ``<stem>_el.h5``.
+
+    Args:
+        run_dir: a tracked run folder.
+        dest: folder for the files; None = ``export/`` of the run folder.
+        format: ``dlc`` is the only one so far.
+        csv: write csv files as well.
+        beside_video: write beside the video, where DeepLabCut looks for them.
+
+    Returns:
+        The files.
+
+    Raises:
+        ArtifactError: not tracked yet.
+        InputError: unknown format.
+    """
+    from shoal.io.dlc.results import write_poses, write_tracks
+
+    if format != "dlc":
+        raise InputError(f"expected format dlc, got '{format}'")
+    run_dir = Path(run_dir)
+    about, card, tracks = open_folder(run_dir), read_card(run_dir), read_tracks(run_dir)
+    unique = read_spans(run_dir, "unique", Poses) if card.skeleton.unique else None
+    video = Path(about["path"])
+    folder = video.parent if beside_video else dest or run_dir / "export"
+    scorer = f"shoal_{card.name}"
+    written: list[Path] = []
+    for suffix in (".h5", ".csv") if csv else (".h5",):
+        poses_file, tracks_file = folder / f"{video.stem}{suffix}", folder / f"{video.stem}_el{suffix}"
+
+        def poses_to(path: Path) -> None:
+            names = card.individuals
+            write_poses(path, tracks.poses, skeleton=card.skeleton, individuals=names, scorer=scorer, unique=unique)
+
+        def tracks_to(path: Path) -> None:
+            names = card.individuals
+            write_tracks(path, tracks, skeleton=card.skeleton, names=names, scorer=scorer, unique=unique)
+
+        write_atomic(poses_file, poses_to)
+        write_atomic(tracks_file, tracks_to)
+        written += [poses_file, tracks_file]
+    return tuple(written)
+
+
+def status(paths: Sequence[Path]) -> list[dict[str, Any]]:
+    """How far runs are: one row per run folder found in ``paths`` and their subfolders."""
+    folders: list[Path] = []
+    for path in map(Path, paths):
+        if path.is_file():
+            folders.append(find_folder(probe(path)))
+        elif (path / "video.json").is_file():
+            folders.append(path)
+        elif path.is_dir():
+            folders += sorted(found.parent for found in path.rglob("video.json"))
+        else:
+            raise InputError(f"expected a run folder or a folder that holds some, found nothing\nwhere: {path}")
+    return [_status(folder) for folder in folders]
+
+
+def _prepare(run_dir: Path, info: VideoInfo, engine: Engine, config: RunConfig, *, is_new: bool) -> tuple[Span, ...]:
+    """Write what describes the run; the plan is fixed at the first start."""
+    write_video(run_dir, info, [])
+    write_card(run_dir, engine.card)
+    write_config(run_dir, config)
+    plan = run_dir / "plan.json"
+    if is_new or not plan.is_file():
+        frames = config.predict.chunk_frames
+        if not frames:
+            speed = measure_speed(info, engine.detect, config.predict) if info.n_frames > 64 else 1.0
+            frames = chunk_size(speed)
+        write_json(plan, {"n_frames": info.n_frames, "chunk_frames": frames})
+    planned = plan_spans(run_dir)
+    if config.predict.chunk_frames and planned != spans(info.n_frames, config.predict.chunk_frames):
+        log.warning("%s: its plan stays as it was; predict.chunk_frames has no effect", run_dir.name)
+    return planned
+
+
+def _unfinished(run_dir: Path, prints: Prints, all_spans: Sequence[Span]) -> tuple[Span, ...]:
+    return missing(all_spans, lambda span: is_done(run_dir, "assemble", prints.assemble, span))
+
+
+def _record_bad_frames(run_dir: Path, info: VideoInfo, all_spans: Sequence[Span]) -> None:
+    """Gather the unreadable frames of all chunks in ``video.json``."""
+    bad: list[int] = []
+    for span in all_spans:
+        entry = read_entry(run_dir, "predict", span)
+        bad += entry["counts"]["bad_frames"] if entry else []
+    if bad:
+        log.warning("%s: %d frames cannot be read and stay empty", info.path.name, len(bad))
+    write_video(run_dir, info, bad)
+
+
+def _associate(run_dir: Path, config: RunConfig, all_spans: Sequence[Span], expected: str, prints: Prints) -> None:
+    began = time.perf_counter()
+    tracklets, cuts = associating.associate(read_spans(run_dir, "poses", Poses), config.associate)
+    outputs = _save_columns(run_dir, "tracklets", tracklets, all_spans)
+    decisions = run_dir / "tracklets" / "decisions.npz"
+    save_table(decisions, cuts)
+    write_entry(
+        run_dir, "associate", fingerprint=expected, outputs=[*outputs, decisions],
+        inputs={"assemble": prints.assemble}, seconds=time.perf_counter() - began,
+        counts={"tracklets": tracklets.n_tracks, "cuts": len(cuts)},
+    )  # fmt: skip
+
+
+def _stitch(run_dir: Path, config: RunConfig, all_spans: Sequence[Span], expected: str, linked: str) -> None:
+    began = time.perf_counter()
+    tracklets = read_tracks(run_dir, kind="tracklets")
+    tracks, joins = stitching.stitch(tracklets, None, config.stitch)
+    outputs = _save_columns(run_dir, "tracks", tracks, all_spans)
+    decisions = run_dir / "decisions.npz"
+    save_table(decisions, _merge(load_table(run_dir / "tracklets" / "decisions.npz", Decisions), joins))
+    write_entry(
+        run_dir, "stitch", fingerprint=expected, outputs=[*outputs, decisions], inputs={"associate": linked},
+        seconds=time.perf_counter() - began, counts={"tracks": tracks.n_tracks, "decisions": len(joins)},
+    )  # fmt: skip
+
+
+def _save_columns(run_dir: Path, kind: str, tracks: Tracks, all_spans: Sequence[Span]) -> list[Path]:
+    """Write the track column, one file per span."""
+    files: list[Path] = []
+    for span in all_spans:
+        rows = slice(*np.searchsorted(tracks.poses.frame, span).tolist())
+        files.append(table_path(run_dir, kind, span))
+        save_table(files[-1], TrackColumn(tracks.track[rows], span))
+    return files
+
+
+def _merge(a: Decisions, b: Decisions) -> Decisions:
+    """Decisions of two stages, by frame."""
+    names = ("kind", "frame", "source", "target", "gap", "cost", "margin", "probability", "reason")
+    joined = {name: np.concatenate([getattr(a, name), getattr(b, name)]) for name in names}
+    order = np.argsort(joined["frame"], kind="stable")
+    return Decisions(**{name: values[order] for name, values in joined.items()}, span=a.span)
+
+
+def _status(run_dir: Path) -> dict[str, Any]:
+    about = open_folder(run_dir)
+    row: dict[str, Any] = {"run": str(run_dir), "frames": about["n_frames"], "bad_frames": len(about["bad_frames"])}
+    try:
+        prints = fingerprints(about["identity"], read_card(run_dir), read_config(run_dir))
+        all_spans = plan_spans(run_dir)
+    except ArtifactError as error:
+        return row | {"state": "damaged", "why": error.message}
+    left = _unfinished(run_dir, prints, all_spans)
+    row |= {"chunks": len(all_spans), "chunks_done": len(all_spans) - len(left)}
+    stitched = read_entry(run_dir, "stitch")
+    seconds = [e["seconds"] for span in all_spans if (e := read_entry(run_dir, "predict", span))]
+    row["seconds"] = round(sum(seconds), 1)
+    row["state"] = "unfinished" if left else "tracked" if stitched else "analyzed"
+    if stitched and not left:
+        row["tracks"] = stitched["counts"]["tracks"]
+    return row
