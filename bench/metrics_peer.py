@@ -29,7 +29,8 @@ import numpy as np
 ROOT = Path(__file__).parents[1]
 STORED = ROOT / "tests" / "golden" / "metrics_peer.json"
 TRACKING_KINDS = ("random", "ties", "fragments", "swaps", "duplicates", "empty")
-POSE_KINDS = ("apart", "crowd", "missing", "doubled", "empty")
+POSE_KINDS = ("apart", "crowd", "missing", "doubled", "empty", "unique", "single")
+N_UNIQUE = 2
 
 
 def tracking_cases(n: int, seed: int) -> list[dict[str, Any]]:
@@ -72,7 +73,8 @@ def _tracking_case(rng: np.random.Generator, kind: str) -> dict[str, Any]:
 def pose_cases(n: int, seed: int) -> list[dict[str, Any]]:
     """Per-image animals as (x, y, visible) and predictions as (x, y, score), in quarters of a pixel, no equal scores.
 
-    Kind "apart": every animal has 2 keypoints and none is near another, where DLC's and COCO's definitions agree.
+    Kinds "apart" and "doubled": all keypoints are labelled and no animal is near another, where DLC's and COCO's
+    definitions agree. "unique" has keypoints that exist once per image as well, "single" is a project of one animal.
     """
     rng = np.random.default_rng(seed)
     cases: list[dict[str, Any]] = []
@@ -86,11 +88,12 @@ def pose_cases(n: int, seed: int) -> list[dict[str, Any]]:
 
 
 def _pose_case(rng: np.random.Generator, kind: str) -> dict[str, Any]:
-    n_keypoints = int(rng.integers(3, 7))
+    n_keypoints = int(rng.integers(1 if kind == "single" else 3, 7))
+    unique: dict[str, list[Any]] = {"unique_truth": [], "unique_predicted": []}
     truth: list[Any] = []
     predicted: list[Any] = []
     for _ in range(int(rng.integers(2, 6))):
-        n = int(rng.integers(0 if kind == "empty" else 1, 4))
+        n = 1 if kind == "single" else int(rng.integers(0 if kind == "empty" else 1, 4))
         corner = np.arange(n)[:, None] * 400.0 if kind in ("apart", "doubled") else rng.uniform(0, 40, (n, 2))
         xy = corner[:, None] + rng.uniform(0, 60, (n, n_keypoints, 2))
         visible = rng.random((n, n_keypoints)) > (0.4 if kind == "missing" else 0)
@@ -100,9 +103,16 @@ def _pose_case(rng: np.random.Generator, kind: str) -> dict[str, Any]:
         found = xy[source] + rng.normal(0, 1, (len(source), n_keypoints, 2)) * rng.uniform(0.5, 9, (len(source), 1, 1))
         score = np.round(rng.random((len(source), n_keypoints)), 3)
         gone = rng.random((len(source), n_keypoints)) < (0.3 if kind == "missing" else 0)
+        if kind == "unique":
+            place, score2 = rng.uniform(0, 99, (1, N_UNIQUE, 2)), np.round(rng.random((1, N_UNIQUE)), 3)
+            unique["unique_truth"].append(_rows(place, (rng.random((1, N_UNIQUE)) < 0.8) * 2.0, score2 > 1, None))
+            unique["unique_predicted"].append(
+                _rows(place + rng.normal(0, 3, (1, N_UNIQUE, 2)), score2, score2 > 1, None)
+            )
         truth.append(_rows(xy, visible * 2.0, np.zeros_like(visible), None))
         predicted.append(_rows(found, score, gone, None if rng.random() < 0.5 else -1.0))  # DLC writes either
-    return {"kind": kind, "truth": truth, "predicted": predicted}
+    case = {"kind": kind, "n_keypoints": n_keypoints, "truth": truth, "predicted": predicted}
+    return case | (unique if kind == "unique" else {})
 
 
 def _rows(xy: np.ndarray, third: np.ndarray, gone: np.ndarray, padding: float | None) -> list[Any]:
@@ -118,7 +128,7 @@ def contested() -> dict[str, Any]:
         return [[x, 0.0, third], [x + 40, 0.0, third], [x, 40.0, third], [x + 40, 40.0, third]]
 
     truth, predicted = [square(0.0, 2.0), square(12.0, 2.0)], [square(0.0, 0.9), square(4.0, 0.8)]
-    return {"kind": "contested", "truth": [truth], "predicted": [predicted]}
+    return {"kind": "contested", "n_keypoints": 4, "truth": [truth], "predicted": [predicted]}
 
 
 def run_trackeval(case: dict[str, Any]) -> dict[str, float]:
@@ -152,7 +162,7 @@ def run_coco(case: dict[str, Any]) -> dict[str, float]:
     coco = importlib.import_module("faster_coco_eval")
     annotations: list[dict[str, Any]] = []
     results: list[dict[str, Any]] = []
-    n_keypoints = len(next(animal for image in case["truth"] for animal in image))
+    n_keypoints = case["n_keypoints"]
     for f, (animals, predictions) in enumerate(zip(case["truth"], case["predicted"], strict=True), 1):
         for animal in animals:
             seen = np.array([p[:2] for p in animal if p[2] > 0])
@@ -181,11 +191,15 @@ def run_coco(case: dict[str, Any]) -> dict[str, float]:
 
 def run_deeplabcut(case: dict[str, Any]) -> dict[str, float | None]:
     metrics = importlib.import_module("deeplabcut.core.metrics")
-    n_keypoints = len(next(animal for image in case["truth"] for animal in image))
-    sides = [{f"{f:03d}": np.array(image, float).reshape(-1, n_keypoints, 3) for f, image in enumerate(case[side])}
-             for side in ("truth", "predicted")]  # fmt: skip
+    names = {"truth": "ground_truth", "predicted": "predictions",
+             "unique_truth": "unique_bodypart_gt", "unique_predicted": "unique_bodypart_poses"}  # fmt: skip
+    sides: dict[str, dict[str, np.ndarray]] = {}
+    for ours, theirs in names.items():
+        if ours in case:
+            k = N_UNIQUE if ours.startswith("unique") else case["n_keypoints"]
+            sides[theirs] = {f"{f:03d}": np.array(i, float).reshape(-1, k, 3) for f, i in enumerate(case[ours])}
     with contextlib.redirect_stdout(io.StringIO()):
-        found = metrics.compute_metrics(*sides, pcutoff=0.6)
+        found = metrics.compute_metrics(**sides, pcutoff=0.6, single_animal=case["kind"] == "single")
     values = {"rmse": found["rmse"], "rmse_pcutoff": found["rmse_pcutoff"], "mAP": found["mAP"], "mAR": found["mAR"]}
     return {k: float(v) if np.isfinite(v) else None for k, v in values.items()}
 
@@ -224,7 +238,7 @@ def main() -> int:
     check = arguments.parse_args().check
     old = json.loads(STORED.read_text()) if STORED.exists() else {"tracking": [], "pose": [], "mot_tud": {}}
     new: dict[str, Any] = {
-        "tracking": tracking_cases(48, seed=20), "pose": [*pose_cases(40, seed=21), contested()], "mot_tud": {}
+        "tracking": tracking_cases(48, seed=20), "pose": [*pose_cases(56, seed=21), contested()], "mot_tud": {}
     }  # fmt: skip
     data = Path(os.environ.get("SHOAL_DATA", ROOT.parent / "shared" / "data")) / "mot_tud"
     boxes = mot_tud(data) if data.is_dir() else {}

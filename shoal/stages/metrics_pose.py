@@ -109,6 +109,7 @@ def score_poses(
     pcutoff: float = 0.6,
     mirror: Shaped[ndarray, "K"] | None = None,
     unique: tuple[Poses, Poses] | None = None,
+    is_single: bool = False,
 ) -> PoseScores:
     """Judge poses image by image; who is who does not matter.
 
@@ -119,6 +120,8 @@ def score_poses(
         pcutoff: confidence for ``rmse_pcutoff``.
         mirror: ``Skeleton.mirror``; without it nothing counts as swapped.
         unique: truth and prediction of the unique keypoints, at most one row per frame; their distances are added.
+        is_single: a project of one animal: the best scored prediction of a frame is the animal, however far it is
+            (DLC's single-animal evaluation; the only one that gives distances with one keypoint).
 
     Returns:
         Figures; of nothing, mAP and shares of animals are 0 and distances NaN.
@@ -131,7 +134,7 @@ def score_poses(
         dropped = (value < FOUND) & inside_regions(predicted.frame, centres(predicted.xy), ignore)
         predicted, best, value = select(predicted, ~dropped), best[~dropped], value[~dropped]
     matched = _first_claims(best, value, SAME_ANIMAL)
-    i, j = best[matched], np.flatnonzero(matched)
+    i, j = _same_frame(truth, predicted) if is_single else (best[matched], np.flatnonzero(matched))
     n_keypoints = truth.n_keypoints
     table = [_distances(truth, predicted, i, j)]
     labelled = (~_missing(truth)).sum(0)
@@ -146,18 +149,19 @@ def score_poses(
     found = _first_claims(best, value, FOUND).sum()
     n_judged = int((~np.isnan(oks_of_pairs(truth.xy, truth.xy))).sum())
     close = np.bincount(keypoint[error <= TOLERANCE * length], minlength=len(labelled))
+    judged = labelled if np.isfinite(length) else np.zeros_like(labelled)
     rmse = _mean(error)
     return PoseScores(
         rmse=rmse, rmse_pcutoff=_mean(error[confidence >= pcutoff]), mAP=100 * precision_mean, mAR=100 * recall_mean,
         recall=found / max(n_judged, 1), precision=found / max(len(predicted), 1),
-        pck=float(_share(close.sum(), labelled.sum())), median=float(np.median(error)) if len(error) else np.nan,
+        pck=float(_share(close.sum(), judged.sum())), median=float(np.median(error)) if len(error) else np.nan,
         percent=100 * rmse / length, length=length, swapped=float(_share(swapped.sum(), pairs.sum())),
         n_images=truth.span[1] - truth.span[0], n_truth=len(truth), n_predicted=len(predicted),
         n_ignored=int(dropped.sum()),
         keypoint_error=np.array([_mean(error[keypoint == k]) for k in range(len(labelled))]),
         keypoint_median=np.array([np.median(e) if len(e := error[keypoint == k]) else np.nan
                                   for k in range(len(labelled))]),
-        keypoint_pck=_share(close, labelled), keypoint_swapped=_share(swapped, pairs),
+        keypoint_pck=_share(close, judged), keypoint_swapped=_share(swapped, pairs),
         keypoint_n=np.bincount(keypoint, minlength=len(labelled)),
         frame=frame, keypoint=keypoint, error=error, confidence=confidence,
     )  # fmt: skip
@@ -254,6 +258,7 @@ def _distances(
 
 
 def _same_frame(truth: Poses, predicted: Poses) -> tuple[Int64[ndarray, "Q"], Int64[ndarray, "Q"]]:
+    """The first rows of each frame that both have."""
     _, i, j = np.intersect1d(truth.frame, predicted.frame, return_indices=True)
     return i, j
 

@@ -17,19 +17,20 @@ STORED = json.loads((Path(__file__).parents[1] / "golden" / "metrics_peer.json")
 pytestmark = pytest.mark.peer
 
 
-def poses_of(images: list[Any], n_keypoints: int, *, hide_unlabelled: bool) -> Poses:
-    frame = np.repeat(np.arange(len(images)), [len(image) for image in images])
-    rows = np.array([animal for image in images for animal in image], float).reshape(-1, n_keypoints, 3)
-    gone = (rows[..., 2:] <= 0) & hide_unlabelled
-    xy, third = np.where(gone, np.nan, rows[..., :2]), np.nan_to_num(rows[..., 2])
-    return Poses(frame, np.zeros(len(frame)), xy, third, np.zeros(len(frame)), (0, len(images)))
+def poses_of(case: dict[str, Any], side: str) -> Poses:
+    n_keypoints = 2 if side.startswith("unique") else case["n_keypoints"]
+    frame = np.repeat(np.arange(len(case[side])), [len(image) for image in case[side]])
+    rows = np.array([animal for image in case[side] for animal in image], float).reshape(-1, n_keypoints, 3)
+    xy = np.where((rows[..., 2:] <= 0) & side.endswith("truth"), np.nan, rows[..., :2])
+    return Poses(
+        frame, np.zeros(len(frame)), xy, np.nan_to_num(rows[..., 2]), np.zeros(len(frame)), (0, len(case[side]))
+    )
 
 
 def pose_figures(case: dict[str, Any]) -> dict[str, float]:
-    n_keypoints = len(next(animal for image in case["truth"] for animal in image))
-    truth = poses_of(case["truth"], n_keypoints, hide_unlabelled=True)
-    predicted = poses_of(case["predicted"], n_keypoints, hide_unlabelled=False)
-    return figures(score_poses(truth, predicted, pcutoff=0.6))
+    unique = (poses_of(case, "unique_truth"), poses_of(case, "unique_predicted")) if "unique_truth" in case else None
+    truth, predicted = poses_of(case, "truth"), poses_of(case, "predicted")
+    return figures(score_poses(truth, predicted, pcutoff=0.6, unique=unique, is_single=case["kind"] == "single"))
 
 
 def assert_equal(found: dict[str, float], stored: dict[str, float | None], *, within: float) -> None:
@@ -42,7 +43,9 @@ def test_stored_cases_cover_every_kind_and_every_peer() -> None:
         "random", "ties", "fragments", "swaps", "duplicates", "empty"
     }  # fmt: skip
     assert all("trackeval" in case for case in STORED["tracking"])
-    assert all("deeplabcut" in case for case in STORED["pose"])
+    assert {case["kind"] for case in STORED["pose"] if "deeplabcut" in case} == {
+        "apart", "crowd", "missing", "doubled", "empty", "unique", "single", "contested"
+    }  # fmt: skip
     assert sum("faster-coco-eval" in case for case in STORED["pose"]) >= 15
 
 
