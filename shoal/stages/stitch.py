@@ -13,7 +13,7 @@ from numpy import ndarray
 from scipy.optimize import linear_sum_assignment
 
 from shoal.config.stitch import StitchConfig
-from shoal.stages.motion import Motion, Nodes, centres, describe_tracklets, learn_motion
+from shoal.stages.motion import Motion, Nodes, describe_tracklets, learn_motion, ordered_rows
 from shoal.types import DECISION_KINDS, DECISION_REASONS, Decisions, Evidence, Tracks
 
 VERSION = 1
@@ -48,11 +48,11 @@ def stitch(tracklets: Tracks, evidence: Evidence | None, config: StitchConfig) -
     >>> tracks.track.tolist(), len(decisions)
     ([0, 0, 0, 0, 0, 0], 1)
     """
-    centre = centres(tracklets)
-    nodes = describe_tracklets(tracklets, centre)
+    rows = ordered_rows(tracklets)
+    nodes = describe_tracklets(tracklets, rows)
     if not len(nodes.number):
         return Tracks(tracklets.poses, np.full(len(tracklets), -1)), Decisions.empty(tracklets.span)
-    motion = learn_motion(tracklets, centre)
+    motion = learn_motion(tracklets, rows)
     gain = _gains(nodes, config)
     ends = _end_costs(nodes, motion, tracklets.span, config)
     usable = nodes.n >= config.min_length
@@ -93,21 +93,29 @@ def _at_video_edge(nodes: Nodes, span: tuple[int, int]) -> Bool[ndarray, "C 2"]:
     return np.stack([nodes.first - span[0] < VIDEO_EDGE, span[1] - 1 - nodes.last < VIDEO_EDGE], axis=1)
 
 
+def _model(nodes: Nodes, motion: Motion) -> tuple[object, ...]:
+    """The arguments of ``join_cost`` from ``xy`` on."""
+    return (
+        nodes.xy, nodes.velocity, nodes.shape, motion.beta, motion.sigma, motion.shape_sigma, motion.shape_any,
+        motion.area, JUMP_COST,
+    )  # fmt: skip
+
+
 def _joins(nodes: Nodes, motion: Motion, evidence: Evidence | None, config: StitchConfig) -> Joins:
     """Possible joins: the likeliest by motion, and whatever the evidence favours."""
     from shoal.stages.kernels.stitch import candidates, join_costs
 
     max_gap = config.max_gap or NO_LIMIT
-    model = (motion.beta, motion.sigma, motion.area, JUMP_COST)
+    model = _model(nodes, motion)
     source, target, cost = candidates(
-        nodes.first, nodes.last, max_gap, config.max_joins, MAX_LOOKED, nodes.xy, nodes.velocity, *model
+        nodes.first, nodes.last, max_gap, config.max_joins, MAX_LOOKED, model
     )
     if evidence is None or not len(evidence.source):
         return source, target, cost, np.zeros(len(cost))
     a, b, log_odds = _ordered_pairs(nodes, evidence, max_gap)
     n = len(nodes.number)
     extra = (log_odds > 0) & ~np.isin(a * n + b, source * n + target)
-    more = join_costs(a[extra], b[extra], nodes.first, nodes.last, nodes.xy, nodes.velocity, *model)
+    more = join_costs(a[extra], b[extra], nodes.first, nodes.last, model)
     source, target, cost = np.r_[source, a[extra]], np.r_[target, b[extra]], np.r_[cost, more]
     bonus = np.zeros(len(cost))
     if len(a):
@@ -193,7 +201,7 @@ def _insertion_costs(
 
     cost = np.full((len(group), len(paths)), np.inf)
     place = np.zeros(cost.shape, np.int64)
-    model = (nodes.xy, nodes.velocity, motion.beta, motion.sigma, motion.area, JUMP_COST)
+    model = _model(nodes, motion)
     for p, path in enumerate(paths):
         firsts = nodes.first[path]
         for row, node in enumerate(group):
@@ -245,9 +253,7 @@ def _decisions(
     for path in paths:
         used[path] = True
         a, b = np.array(path[:-1], np.int64), np.array(path[1:], np.int64)
-        cost = join_costs(
-            a, b, nodes.first, nodes.last, nodes.xy, nodes.velocity, motion.beta, motion.sigma, motion.area, JUMP_COST
-        )
+        cost = join_costs(a, b, nodes.first, nodes.last, _model(nodes, motion))
         for i, j, c in zip(a, b, cost, strict=True):
             extra = bonus.get((int(i), int(j)), 0.0)
             dear = c - extra > ends[i, 1] + ends[j, 0]

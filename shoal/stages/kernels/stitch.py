@@ -11,12 +11,37 @@ TAIL = 4.0  # degrees of freedom of the Student t errors: animals startle
 
 
 @njit(cache=True, nogil=True)
-def join_cost(i, j, gap, xy, velocity, beta, sigma, area, worst):
-    """Negative log odds that tracklet j continues tracklet i, from motion alone.
+def student(square, variance, broad):
+    """Negative log odds of an error under a Student t of scale ``variance`` against a density 1 / (2 pi broad).
+
+    Args:
+        square: squared length of the 2-D error.
+        variance: squared scale if related.
+        broad: squared scale if unrelated; then nothing is known below it.
+    """
+    return np.log(variance / broad) + (TAIL + 2) / 2 * np.log1p(square / (TAIL * variance))
+
+
+@njit(cache=True, nogil=True)
+def shape_square(a, b):
+    """Mean squared distance of shared keypoints, -1 with fewer than 2."""
+    total, n = 0.0, 0
+    for k in range(len(a)):
+        d_x, d_y = a[k, 0] - b[k, 0], a[k, 1] - b[k, 1]
+        if np.isfinite(d_x) and np.isfinite(d_y):
+            total += d_x * d_x + d_y * d_y
+            n += 1
+    return total / n if n > 1 else -1.0
+
+
+@njit(cache=True, nogil=True)
+def join_cost(i, j, gap, xy, velocity, shape, beta, sigma, shape_sigma, shape_any, area, worst):
+    """Negative log odds that tracklet j continues tracklet i, from motion and posture.
 
     The displacement expected between two known velocities u and v of an Ornstein-Uhlenbeck process is
     (u + v) beta tanh(dt / 2 beta); from one velocity alone it is v beta (1 - exp(-dt / beta)). Errors are
-    Student t around it; unrelated tracklets start anywhere in the arena.
+    Student t around it; unrelated tracklets start anywhere in the arena. Posture (which includes heading)
+    changes slowly: its error grows with the gap to that of two unrelated animals.
 
     Args:
         i: tracklet before.
@@ -24,17 +49,19 @@ def join_cost(i, j, gap, xy, velocity, beta, sigma, area, worst):
         gap: unseen frames between.
         xy: (C, 2, 2) first and last centre of each tracklet.
         velocity: (C, 2, 2) first and last velocity, NaN = unknown.
+        shape: (C, 2, K, 2) first and last keypoints relative to the centre.
         beta: frames over which velocity is remembered.
         sigma: (3, G) error scale in px by number of known velocities and by frames ahead.
+        shape_sigma: (G,) error scale of the shape.
+        shape_any: that of two unrelated animals.
         area: of the arena, px^2.
-        worst: upper limit: the odds of a jump to anywhere.
+        worst: upper limit of the motion part: the odds of a jump to anywhere.
     """
     dt = gap + 1.0
-    u_x, u_y = velocity[i, 1]
-    v_x, v_y = velocity[j, 0]
+    ahead = min(int(dt), sigma.shape[1] - 1)
     known = 0
     move_x = move_y = 0.0
-    for x, y in ((u_x, u_y), (v_x, v_y)):
+    for x, y in ((velocity[i, 1, 0], velocity[i, 1, 1]), (velocity[j, 0, 0], velocity[j, 0, 1])):
         if np.isfinite(x):
             known += 1
             move_x += x
@@ -42,24 +69,26 @@ def join_cost(i, j, gap, xy, velocity, beta, sigma, area, worst):
     reach = beta * np.tanh(dt / (2 * beta)) if known == 2 else beta * (1 - np.exp(-dt / beta))
     e_x = xy[j, 0, 0] - xy[i, 1, 0] - reach * move_x
     e_y = xy[j, 0, 1] - xy[i, 1, 1] - reach * move_y
-    variance = sigma[known, min(int(dt), sigma.shape[1] - 1)] ** 2
-    cost = np.log(2 * np.pi * variance / area)
-    cost += (TAIL + 2) / 2 * np.log1p((e_x * e_x + e_y * e_y) / (TAIL * variance))
-    return min(cost, worst) + 0.5 * np.log1p(gap)
+    cost = min(student(e_x * e_x + e_y * e_y, sigma[known, ahead] ** 2, area / (2 * np.pi)), worst)
+    bend = shape_square(shape[i, 1], shape[j, 0])
+    if bend >= 0:
+        any_square = shape_any * shape_any
+        cost += student(bend, shape_sigma[ahead] ** 2, any_square) - student(bend, any_square, any_square)
+    return cost + 0.5 * np.log1p(gap)
 
 
 @njit(cache=True, nogil=True)
-def join_costs(source, target, first, last, xy, velocity, beta, sigma, area, worst):
-    """``join_cost`` of many pairs."""
+def join_costs(source, target, first, last, model):
+    """``join_cost`` of many pairs; ``model`` = its arguments from ``xy`` on."""
     cost = np.empty(len(source))
     for k in range(len(source)):
         i, j = source[k], target[k]
-        cost[k] = join_cost(i, j, first[j] - last[i] - 1, xy, velocity, beta, sigma, area, worst)
+        cost[k] = join_cost(i, j, first[j] - last[i] - 1, *model)
     return cost
 
 
 @njit(cache=True, nogil=True)
-def candidates(first, last, max_gap, max_joins, max_looked, xy, velocity, beta, sigma, area, worst):
+def candidates(first, last, max_gap, max_joins, max_looked, model):
     """The cheapest joins of each tracklet.
 
     Args:
@@ -68,7 +97,7 @@ def candidates(first, last, max_gap, max_joins, max_looked, xy, velocity, beta, 
         max_gap: longest gap in frames.
         max_joins: kept per tracklet.
         max_looked: later tracklets looked at per tracklet, nearest in time first.
-        xy, velocity, beta, sigma, area, worst: see ``join_cost``.
+        model: the arguments of ``join_cost`` from ``xy`` on.
 
     Returns:
         source, target, cost of at most C x max_joins joins, grouped by source, targets ascending.
@@ -87,7 +116,7 @@ def candidates(first, last, max_gap, max_joins, max_looked, xy, velocity, beta, 
             gap = first[j] - last[i] - 1
             if gap > max_gap:
                 break
-            value = join_cost(i, j, gap, xy, velocity, beta, sigma, area, worst)
+            value = join_cost(i, j, gap, *model)
             if n_kept < max_joins:
                 kept[n_kept], kept_cost[n_kept] = j, value
                 n_kept += 1
