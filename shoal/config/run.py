@@ -86,7 +86,7 @@ def parse_config(model: type[M], data: dict[str, Any], *, where: str) -> M:
             near = difflib.get_close_matches(key, _keys(RunConfig), n=1, cutoff=0.4)
             raise ConfigError(
                 f"expected a known setting, got '{key}'\nwhere: {where}",
-                hint=f"did you mean '{near[0]}'?" if near else "`shoal check --settings` lists all settings",
+                hint=f"did you mean '{near[0]}'?" if near else "`shoal check --settings` lists them",
             ) from error
         raise ConfigError(f"{key}: {first['msg']}, got {first['input']!r}\nwhere: {where}") from error
 
