@@ -43,8 +43,9 @@ def change_excluded(root: Path, *, add: Sequence[str] = (), remove: Sequence[str
     """
     root = config_path(root).parent
     before = read_excluded(root)
+    folders = {path.name for path in (root / "labeled-data").glob("*") if path.is_dir()}
     for name in add:
-        if not name or Path(name).name != name or not (root / "labeled-data" / name).is_dir():
+        if name not in folders:
             raise ProjectError(
                 f"expected a folder of labeled-data, got '{name}'\nwhere: {root / 'labeled-data'}",
                 hint="`shoal check PROJECT` lists the folders",
