@@ -7,7 +7,8 @@ import heapq
 import numpy as np
 from numba import njit
 
-TAIL = 4.0  # degrees of freedom of the Student t errors: animals startle
+TAIL = 2.0  # degrees of freedom of the Student t errors: animals startle
+GAP_COST = 1.5  # nats per log frame: long gaps are rare, so gaps prefer to be few
 
 
 @njit(cache=True, nogil=True)
@@ -74,7 +75,7 @@ def join_cost(i, j, gap, xy, velocity, shape, beta, sigma, shape_sigma, shape_an
     if bend >= 0:
         any_square = shape_any * shape_any
         cost += student(bend, shape_sigma[ahead] ** 2, any_square) - student(bend, any_square, any_square)
-    return cost + 0.5 * np.log1p(gap)
+    return cost + GAP_COST * np.log1p(gap)
 
 
 @njit(cache=True, nogil=True)
