@@ -146,7 +146,7 @@ def score_poses(
     length = body_length(truth.xy)
     swapped, pairs = _swaps(truth.xy[i], predicted.xy[j], mirror, len(labelled))
     precision_mean, recall_mean = _average_precision(truth, predicted, best, value)
-    found = _first_claims(best, value, FOUND).sum()
+    found = int(_first_claims(best, value, FOUND).sum())
     n_judged = int((~np.isnan(oks_of_pairs(truth.xy, truth.xy))).sum())
     close = np.bincount(keypoint[error <= TOLERANCE * length], minlength=len(labelled))
     judged = labelled if np.isfinite(length) else np.zeros_like(labelled)
@@ -154,8 +154,8 @@ def score_poses(
     return PoseScores(
         rmse=rmse, rmse_pcutoff=_mean(error[confidence >= pcutoff]), mAP=100 * precision_mean, mAR=100 * recall_mean,
         recall=found / max(n_judged, 1), precision=found / max(len(predicted), 1),
-        pck=float(_share(close.sum(), judged.sum())), median=float(np.median(error)) if len(error) else np.nan,
-        percent=100 * rmse / length, length=length, swapped=float(_share(swapped.sum(), pairs.sum())),
+        pck=_total_share(close, judged), median=float(np.median(error)) if len(error) else np.nan,
+        percent=100 * rmse / length, length=length, swapped=_total_share(swapped, pairs),
         n_images=truth.span[1] - truth.span[0], n_truth=len(truth), n_predicted=len(predicted),
         n_ignored=int(dropped.sum()),
         keypoint_error=np.array([_mean(error[keypoint == k]) for k in range(len(labelled))]),
@@ -286,3 +286,7 @@ def _mean(values: Float[ndarray, "Q"]) -> float:
 def _share(part: ndarray, whole: ndarray) -> ndarray:
     """``part / whole``, NaN where there is no whole."""
     return np.where(whole > 0, part / np.maximum(whole, 1), np.nan)
+
+
+def _total_share(part: ndarray, whole: ndarray) -> float:
+    return float(_share(part.sum(keepdims=True), whole.sum(keepdims=True))[0])

@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64, Int64, Shaped
+from jaxtyping import Bool, Float, Float64, Int64
 from numpy import ndarray
+from numpy.typing import ArrayLike
 
 from shoal.stages.metrics_similarity import best_pairs, centres, has_keypoints, inside_regions, similar_pairs
 from shoal.types import Regions, Tracks, body_length, column, select
@@ -63,9 +64,9 @@ class Comparison:
 
 
 def compare_frames(
-    truth_ids: Sequence[Sequence[int]],
-    predicted_ids: Sequence[Sequence[int]],
-    similarity: Sequence[Shaped[ndarray, "A N"]],
+    truth_ids: Sequence[ArrayLike],
+    predicted_ids: Sequence[ArrayLike],
+    similarity: Sequence[ArrayLike],
 ) -> Comparison:
     """Per-frame lists of ids and similarity matrices (boxes, or anything else) -> ``Comparison``.
 
@@ -77,11 +78,13 @@ def compare_frames(
     >>> tracking_scores(compare_frames([[0], [0]], [[5], [5]], [np.ones((1, 1))] * 2))["IDF1"]
     1.0
     """
-    n_truth, n_predicted = [len(ids) for ids in truth_ids], [len(ids) for ids in predicted_ids]
+    truth_track, track = ([np.asarray(ids, np.int64) for ids in side] for side in (truth_ids, predicted_ids))
+    n_truth, n_predicted = [len(ids) for ids in truth_track], [len(ids) for ids in track]
     first_truth = np.cumsum([0, *n_truth])
     first_predicted = np.cumsum([0, *n_predicted])
-    truth_row: list[ndarray] = [np.zeros(0, np.int64)]
-    row: list[ndarray] = [np.zeros(0, np.int64)]
+    none = np.zeros(0, np.int64)
+    truth_row: list[ndarray] = [none]
+    row: list[ndarray] = [none]
     value: list[ndarray] = [np.zeros(0)]
     for f, matrix in enumerate(similarity):
         dense = np.asarray(matrix, np.float64).reshape(n_truth[f], n_predicted[f])
@@ -91,8 +94,8 @@ def compare_frames(
         value.append(dense[i, j])
     frames = np.arange(len(similarity))
     return Comparison(
-        np.repeat(frames, n_truth), np.array([i for ids in truth_ids for i in ids], np.int64),
-        np.repeat(frames, n_predicted), np.array([i for ids in predicted_ids for i in ids], np.int64),
+        np.repeat(frames, n_truth), np.concatenate([none, *truth_track]),
+        np.repeat(frames, n_predicted), np.concatenate([none, *track]),
         np.concatenate(truth_row), np.concatenate(row), np.concatenate(value),
     )  # fmt: skip
 
