@@ -11,6 +11,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from shoal.cli.options import AsJson
+from shoal.cli.session import session
+
 
 def check(
     project: Annotated[
@@ -18,7 +21,7 @@ def check(
     ] = None,
     decode: Annotated[bool, typer.Option("--decode", help="decode every image, not only its header")] = False,
     settings: Annotated[bool, typer.Option("--settings", help="list every setting with its default")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show what shoal understands of PROJECT, all its faults, and which folders' labels look wrong."""
     console = Console(soft_wrap=False, width=None if Console().is_terminal else 140, highlight=False)
@@ -27,11 +30,15 @@ def check(
     elif project is None:
         from shoal.run.machine import check_machine
 
-        _show(console, check_machine(), as_json, _print_machine)
+        with session():
+            machine = check_machine()
+        _show(console, machine, as_json, _print_machine)
     else:
         from shoal.run.check import check_project
 
-        _show(console, check_project(project, decode=decode) | {"given": str(project)}, as_json, _print_project)
+        with session():
+            understood = check_project(project, decode=decode)
+        _show(console, understood | {"given": str(project)}, as_json, _print_project)
 
 
 def list_settings() -> list[dict[str, Any]]:

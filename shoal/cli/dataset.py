@@ -12,6 +12,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from shoal.cli.options import AsJson, ConfigFile, Overrides
+from shoal.cli.session import session
+
 
 def dataset(
     project: Annotated[Path, typer.Argument(help="DeepLabCut project folder or its config.yaml")],
@@ -21,11 +24,9 @@ def dataset(
     include: Annotated[
         list[str] | None, typer.Option("--include", help="take this folder off the list again (repeatable)")
     ] = None,
-    config: Annotated[Path | None, typer.Option("--config", help="run.yaml with settings")] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", help="a setting, e.g. dataset.split=video (repeatable)")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    config: ConfigFile = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
 ) -> None:
     """Show the split that training will use, and choose which labeled-data folders are left out.
 
@@ -37,9 +38,10 @@ def dataset(
     from shoal.training.split import split_project
 
     settings = load_config(config, overrides or ())
-    change_excluded(project, add=exclude or (), remove=include or ())
-    found = read_project(project, exclude=settings.dataset.exclude)
-    train, test = split_project(found, settings)
+    with session():
+        change_excluded(project, add=exclude or (), remove=include or ())
+        found = read_project(project, exclude=settings.dataset.exclude)
+        train, test = split_project(found, settings)
     part = {int(row): "train" for row in train} | {int(row): "test" for row in test}
     report: dict[str, Any] = {
         "root": str(found.root),
