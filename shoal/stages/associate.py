@@ -125,16 +125,21 @@ def step(state: State, poses_of_frame: Poses) -> tuple[State, Int64[ndarray, "M"
     column = _assign(similarity)
     margin, rival = margins(similarity, column)
     joined, reason = _judge(state, frame, seen, similarity, column, margin, rival)
-    refused = reason >= 0
-    links = [(i, int(column[i]), 1 - float(similarity[i, column[i]])) for i in np.flatnonzero(refused)]
-    before = [(int(state.number[i]), int(state.last[i])) for i, _, _ in links]
-    ended = refused & (reason != JUMP)
-    ended[rival[ended & (rival >= 0)]] = True
-    numbers[seen.row] = _advance(state, frame, seen, np.where(joined, column, -1))
-    for (number, last), (i, j, cost) in zip(before, links, strict=True):
-        target = int(numbers[seen.row[j]])
-        state.cuts.append((frame, number, target, frame - last - 1, cost, float(margin[i]), int(reason[i])))
-    _keep(state, np.r_[~ended, np.ones(len(state.number) - len(ended), np.bool_)])
+    refused = np.flatnonzero(reason >= 0)
+    unsafe = np.flatnonzero((reason >= 0) & (reason != JUMP))
+    source, last = state.number[refused], state.last[refused]
+    # the filter goes on with its best guess, under a new number: velocity helps to tell the next frames apart
+    state.number[unsafe] = state.n_started + np.arange(len(unsafe))
+    state.n_started += len(unsafe)
+    numbers[seen.row] = _advance(state, frame, seen, np.where(joined | ((reason >= 0) & (reason != JUMP)), column, -1))
+    for k, i in enumerate(refused):
+        target, cost = int(numbers[seen.row[column[i]]]), 1 - float(similarity[i, column[i]])
+        gap = frame - int(last[k]) - 1
+        state.cuts.append((frame, int(source[k]), target, gap, cost, float(margin[i]), int(reason[i])))
+    lost = np.zeros(len(state.number), np.bool_)  # rivals without an animal of their own
+    rivals = rival[unsafe]
+    lost[rivals[(rivals >= 0) & (column[rivals] < 0)]] = True
+    _keep(state, ~lost)
     return state, numbers
 
 
