@@ -49,7 +49,7 @@ def column(table: Any, name: str, dtype: type, *shape: int | None) -> None:
     Raises:
         ValueError: the shape does not fit; the message has both shapes.
     """
-    array = np.asarray(getattr(table, name), dtype=dtype)
+    array: ndarray[Any, Any] = np.asarray(getattr(table, name), dtype=dtype)
     fits = array.ndim == len(shape) and all(
         want is None or want == got for want, got in zip(shape, array.shape, strict=True)
     )

@@ -10,9 +10,9 @@ from shoal.config.settings import Settings
 class AssembleConfig(Settings):
     """Grouping of peaks by limb affinity."""
 
-    max_animals: int = Field(0, ge=0, description="keep at most this many per frame, best first; 0 = no limit")
-    min_keypoints: int = Field(3, gt=0, description="animals with fewer are dropped (lowered to K for small K)")
-    min_affinity: float = Field(0.2, ge=0, description="weaker limbs join nothing")
-    min_confidence: float = Field(0.1, ge=0, le=1, description="weaker peaks are ignored")
-    duplicate_overlap: float = Field(0.5, gt=0, le=1, description="two animals sharing this much are one")
-    duplicate_distance: float = Field(0.1, ge=0, description="shared = this close, in body lengths")
+    max_animals: int = Field(default=0, ge=0, description="keep at most this many per frame, best first; 0 = no limit")
+    min_keypoints: int = Field(default=3, gt=0, description="animals with fewer are dropped (lowered to K for small K)")
+    min_affinity: float = Field(default=0.2, ge=0, description="weaker limbs join nothing")
+    min_confidence: float = Field(default=0.1, ge=0, le=1, description="weaker peaks are ignored")
+    duplicate_overlap: float = Field(default=0.5, gt=0, le=1, description="two animals sharing this much are one")
+    duplicate_distance: float = Field(default=0.1, ge=0, description="shared = this close, in body lengths")

@@ -10,5 +10,5 @@ from shoal.config.settings import Settings
 class ComputeConfig(Settings):
     """Where things run; never part of a fingerprint except the device's kind."""
 
-    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, mps")
-    threads: int = Field(0, ge=0, description="CPU threads of the network; 0 = all cores this process may use")
+    device: str = Field(default="auto", description="auto, cpu, cuda, cuda:1, mps")
+    threads: int = Field(default=0, ge=0, description="CPU threads of the network; 0 = all cores this process may use")

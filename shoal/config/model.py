@@ -13,15 +13,18 @@ class ModelConfig(Settings):
     """Which network, at which scale."""
 
     name: Literal["light", "resnet_50"] = Field(
-        "light", description="light: timm backbone + small neck; resnet_50: DLC's shape, layer by layer"
+        default="light", description="light: timm backbone + small neck; resnet_50: DLC's shape, layer by layer"
     )
-    backbone: str = Field("resnet18", description="light: any timm features_only backbone by name")
+    backbone: str = Field(default="resnet18", description="light: any timm features_only backbone by name")
     pretrained: str = Field(
-        "", description="backbone weights: empty = none, 'timm' = download, or a file, or an installed package's name"
+        default="",
+        description="backbone weights: empty = none, 'timm' = download, or a file, or an installed package's name",
     )
-    stride: int = Field(4, description="light: input pixels per map cell")
-    neck: int = Field(64, gt=0, description="light: channels of the neck")
-    input_scale: float = Field(0.0, ge=0, le=1, description="frames are shrunk by this; 0 = by the labels' body length")
+    stride: int = Field(default=4, description="light: input pixels per map cell")
+    neck: int = Field(default=64, gt=0, description="light: channels of the neck")
+    input_scale: float = Field(
+        default=0.0, ge=0, le=1, description="frames are shrunk by this; 0 = by the labels' body length"
+    )
     edges: Literal["auto", "skeleton", "all"] = Field(
-        "auto", description="limbs learned: short and steady ones, the config's skeleton, or all pairs (DLC)"
+        default="auto", description="limbs learned: short and steady ones, the config's skeleton, or all pairs (DLC)"
     )

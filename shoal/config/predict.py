@@ -12,12 +12,14 @@ from shoal.config.settings import Settings
 class PredictConfig(Settings):
     """The streaming loop and the caps on what it keeps."""
 
-    batch_size: int = Field(8, gt=0, description="frames handed to the device together")
-    min_confidence: float = Field(0.1, ge=0, le=1, description="peaks below are not kept")
-    max_peaks: int = Field(0, ge=0, description="peaks kept per keypoint and frame; 0 = 3 x animals + 10")
+    batch_size: int = Field(default=8, gt=0, description="frames handed to the device together")
+    min_confidence: float = Field(default=0.1, ge=0, le=1, description="peaks below are not kept")
+    max_peaks: int = Field(default=0, ge=0, description="peaks kept per keypoint and frame; 0 = 3 x animals + 10")
     precision: Literal["auto", "float32", "bf16"] = Field(
-        "auto", description="auto: bf16 where the device is fast at it"
+        default="auto", description="auto: bf16 where the device is fast at it"
     )
-    max_limbs: int = Field(3, gt=0, description="limb candidates kept per source peak and edge")
-    min_affinity: float = Field(0.05, ge=0, description="limb candidates below are not kept")
-    chunk_frames: int = Field(0, ge=0, description="frames per chunk file; 0 = about a minute's work, 64 to 4096")
+    max_limbs: int = Field(default=3, gt=0, description="limb candidates kept per source peak and edge")
+    min_affinity: float = Field(default=0.05, ge=0, description="limb candidates below are not kept")
+    chunk_frames: int = Field(
+        default=0, ge=0, description="frames per chunk file; 0 = about a minute's work, 64 to 4096"
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
@@ -25,6 +25,7 @@ from shoal.config.train import TrainConfig
 from shoal.errors import ConfigError
 
 M = TypeVar("M", bound=BaseModel)
+_yaml: Any = YAML(typ="safe")
 
 
 class RunConfig(Settings):
@@ -55,14 +56,15 @@ def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> RunC
     >>> load_config(overrides=["stitch.max_gap=30"]).stitch.max_gap
     30
     """
-    data: dict[str, Any] = {}
+    loaded: Any = {}
     if path is not None:
         try:
-            data = YAML(typ="safe").load(path.read_text()) or {}
+            loaded = _yaml.load(path.read_text()) or {}
         except (OSError, UnicodeDecodeError, YAMLError) as error:
             raise ConfigError(f"expected a YAML file of settings, got: {error}\nwhere: {path}") from error
-        if not isinstance(data, dict):
-            raise ConfigError(f"expected a mapping of settings, got {type(data).__name__}\nwhere: {path}")
+        if not isinstance(loaded, dict):
+            raise ConfigError(f"expected a mapping of settings, got {type(loaded).__name__}\nwhere: {path}")
+    data = cast("dict[str, Any]", loaded)
     for override in overrides:
         _override(data, override)
     return parse_config(RunConfig, data, where=str(path) if path else "--set")
@@ -70,9 +72,8 @@ def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> RunC
 
 def save_config(config: RunConfig, path: Path) -> None:
     """Write the full resolved settings as YAML."""
-    yaml = YAML()
     with path.open("w") as file:
-        yaml.dump(config.model_dump(mode="json"), file)
+        cast(Any, YAML()).dump(config.model_dump(mode="json"), file)
 
 
 def parse_config(model: type[M], data: dict[str, Any], *, where: str) -> M:
@@ -97,10 +98,11 @@ def _override(data: dict[str, Any], override: str) -> None:
         raise ConfigError(f"expected key=value, got '{override}'\nwhere: --set")
     *parents, last = key.strip().split(".")
     for parent in parents:
-        data = data.setdefault(parent, {})
-        if not isinstance(data, dict):
+        section: Any = data.setdefault(parent, {})
+        if not isinstance(section, dict):
             raise ConfigError(f"expected a section, got a value at '{parent}'\nwhere: --set {override}")
-    data[last] = YAML(typ="safe").load(value) if value else ""
+        data = cast("dict[str, Any]", section)
+    data[last] = _yaml.load(value) if value else ""
 
 
 def _keys(model: type[BaseModel], prefix: str = "") -> list[str]:

@@ -10,7 +10,9 @@ from shoal.config.settings import Settings
 class SampleConfig(Settings):
     """In-stream choice of animal rows worth storing."""
 
-    every: int = Field(10, gt=0, description="frames between samples of quiet animals")
-    feature_size: int = Field(64, gt=0, description="channels after the fixed projection")
-    min_confidence: float = Field(0.3, ge=0, le=1, description="mean confidence an animal needs")
-    near: float = Field(1.0, ge=0, description="animals closer than this many body lengths to another are crossing")
+    every: int = Field(default=10, gt=0, description="frames between samples of quiet animals")
+    feature_size: int = Field(default=64, gt=0, description="channels after the fixed projection")
+    min_confidence: float = Field(default=0.3, ge=0, le=1, description="mean confidence an animal needs")
+    near: float = Field(
+        default=1.0, ge=0, description="animals closer than this many body lengths to another are crossing"
+    )
