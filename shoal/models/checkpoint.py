@@ -143,8 +143,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises pickle, zip, runtime and EOF errors alike
+        reason = str(error).partition("\n")[0]
         raise CheckpointError(
-            f"expected a model file of shoal, got: {str(error).splitlines()[0]}\nwhere: {path}",
+            f"expected a model file of shoal, got: {reason}\nwhere: {path}",
             hint="the file is damaged or of another program",
         ) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
@@ -167,7 +168,8 @@ def load_model(path: Path, *, device: torch.device | str = "cpu") -> LoadedModel
     try:
         net.load_state_dict(content["weights"])
     except RuntimeError as error:
-        raise CheckpointError(f"weights do not fit: {str(error).splitlines()[0]}\nwhere: {path}") from error
+        reason = str(error).partition("\n")[0]
+        raise CheckpointError(f"weights do not fit: {reason}\nwhere: {path}") from error
     device = torch.device(device)
     net = net.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     return LoadedModel(net, info, weights_sha(content["weights"]), device, content["epoch"], content["scores"])

@@ -28,8 +28,9 @@ def pick_device(config: ComputeConfig) -> torch.device:
         device = torch.device(name)
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
         raise ResourceError(
-            f"expected device '{name}', got: {str(error).splitlines()[0]}",
+            f"expected device '{name}', got: {reason}",
             hint="--set compute.device=cpu runs anywhere",
         ) from error
     return device

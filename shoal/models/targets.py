@@ -154,10 +154,10 @@ def identity_maps(
     """
     gy, gx = cells(size[0], stride, labels.xy.device)[:, None], cells(size[1], stride, labels.xy.device)[None, :]
     out = labels.xy.new_zeros(labels.xy.shape[0], n_individuals, *size)
-    for a in range(labels.xy.shape[1]):
+    for a in range(labels.xy.shape[1] if n_individuals else 0):  # without an identity head nothing is wanted
         xy = labels.xy[:, a, :, :, None, None]
         disc = ((gx - xy[:, :, 0]) ** 2 + (gy - xy[:, :, 1]) ** 2 <= radius**2).any(1)
-        who = F.one_hot(labels.individual[:, a].clamp(min=0), max(n_individuals, 1))[:, :n_individuals]
+        who = F.one_hot(labels.individual[:, a].clamp(min=0), n_individuals)
         who = who * (labels.individual[:, a] >= 0)[:, None]
         out = torch.maximum(out, disc[:, None] * who[:, :, None, None].float())
     return out, out.any(1)

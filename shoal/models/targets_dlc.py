@@ -83,7 +83,7 @@ def _plateau(xy: Float[Tensor, "B A K 2"], size: tuple[int, int], *, stride: flo
         squared = dx**2 + dy**2
         closer = squared < nearest
         nearest = torch.where(closer, squared, nearest)
-        offset = torch.where(closer[:, :, None], torch.stack([dx, dy], 2) / LOCREF_PX, offset)
+        offset = torch.where(closer[:, :, None], torch.stack(torch.broadcast_tensors(dx, dy), 2) / LOCREF_PX, offset)
     return offset[:, :, 0].isfinite(), offset
 
 

@@ -62,7 +62,7 @@ def _downloaded(name: str) -> dict[str, Tensor]:
     try:
         return timm.create_model(name, pretrained=True).state_dict()
     except Exception as error:  # the hub's client raises many kinds; all mean "no weights"
-        reason = str(error).splitlines()[0][:200]
+        reason = str(error).partition("\n")[0][:200]
         raise CheckpointError(
             f"expected to download the weights of '{name}', got {type(error).__name__}: {reason}",
             hint="without network access: --set model.pretrained=FILE (a state dict), "
@@ -99,7 +99,8 @@ def _read(path: Path) -> dict[str, Tensor]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises pickle, zip, runtime and EOF errors alike
-        raise CheckpointError(f"expected a state dict, got: {str(error).splitlines()[0]}\nwhere: {path}") from error
+        reason = str(error).partition("\n")[0]
+        raise CheckpointError(f"expected a state dict, got: {reason}\nwhere: {path}") from error
     for key in ("state_dict", "model"):
         state = state.get(key, state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):

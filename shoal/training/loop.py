@@ -173,9 +173,10 @@ def fit(
             if (state.epoch + 1) % config.eval_every == 0 or state.epoch + 1 == config.epochs:
                 if clock.is_due(at_epoch_end=True):
                     save()  # an evaluation may take longer than a crash may cost
+                begun = time.monotonic()
                 state.scores = task.evaluate(average, state.epoch + 1)
                 line |= state.scores
-                clock.paused()
+                clock.paused(time.monotonic() - begun)
             state.epoch, state.step, state.sums = state.epoch + 1, 0, {}
             if _is_best(state, line):
                 task.save("best.pt", average.state_dict(), state.epoch, state.scores, None)
@@ -225,8 +226,9 @@ def _gradients(
             if not is_out_of_memory(error):
                 raise
             if state.micro == 1:
+                reason = str(error).partition("\n")[0]
                 raise ResourceError(
-                    f"expected memory for one training crop, got: {str(error).splitlines()[0]}\nwhere: {device}",
+                    f"expected memory for one training crop, got: {reason}\nwhere: {device}",
                     hint="--set train.crop_px=192, or a smaller model.input_scale",
                 ) from error
         # outside of the handler: the error's traceback holds on to the tensors that have to go
@@ -319,7 +321,9 @@ class _Clock:
         self.step_s = took if self.n_steps <= 3 else self.step_s + (took - self.step_s) / min(self.n_steps - 2, 50)
         self.images_per_s = crops / max(self.step_s, 1e-9)
 
-    def paused(self) -> None:
+    def paused(self, seconds: float) -> None:
+        """Evaluations are no training time."""
+        self.start += seconds
         self.last_step = time.monotonic()
 
     def saved(self) -> None:

@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from shoal.config.predict import PredictConfig
+from shoal.models.decode import decode, find_peaks, find_unique, score_limbs
+from shoal.models.pose import PoseMaps
+from shoal.models.targets import Grid, Labels, heatmaps, limb_fields
+from shoal.models.targets_dlc import dlc_targets
+
+NAN = float("nan")
+
+
+def maps_of(heat: torch.Tensor, limbs: torch.Tensor | None = None, stride: float = 4.0, **more) -> PoseMaps:
+    none = heat.new_zeros(len(heat), 0, *heat.shape[2:])
+    s = (stride, stride)
+    limbs = none if limbs is None else limbs
+    return PoseMaps(heat, limbs, more.pop("unique", none), more.pop("identity", none), (), s, s, (), **more)
+
+
+def grid_of_keypoints(seed: int = 0, n: int = 30) -> torch.Tensor:
+    """n positions well apart, anywhere within their cells: (1, n, 1, 2)."""
+    generator = torch.Generator().manual_seed(seed)
+    cells = torch.stack(torch.meshgrid(torch.arange(6), torch.arange(5), indexing="ij"), -1).view(-1, 2)[:n]
+    return (40 * cells + 25 + 12 * torch.rand(n, 2, generator=generator))[None, :, None]
+
+
+def nearest(found: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
+    """Distance of each true position to the nearest one found (torch.cdist is too coarse in float32)."""
+    return (found[:, None] - true[None]).norm(dim=-1).min(0).values
+
+
+def test_log_quadratic_finds_a_gaussian_exactly() -> None:
+    xy = grid_of_keypoints()
+    heat = heatmaps(xy, (60, 70), stride=4, sigma=5)
+    peaks = find_peaks(maps_of(heat), min_confidence=0.1, cap=100)
+    assert len(peaks.xy) == 30
+    assert nearest(peaks.xy, xy[0, :, 0]).max() < 0.01
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_equal_neighbours_never_double_a_peak(dtype: torch.dtype) -> None:
+    """bf16 maps have equal neighbours at the top of a peak (3 mAP points in recipe_spike.md)."""
+    xy = grid_of_keypoints()
+    xy[0, ::2] = (xy[0, ::2] / 4).round() * 4  # exactly between cells: two or four equal ones
+    for sigma in (5, 8, 12):
+        heat = heatmaps(xy, (60, 70), stride=4, sigma=sigma).to(dtype)
+        window = torch.nn.functional.max_pool2d(heat.float(), 5, 1, 2)
+        naive = ((heat.float() == window) & (heat.float() > 0.1)).sum()
+        assert naive > 30, "this test must be able to fail"
+        peaks = find_peaks(maps_of(heat), min_confidence=0.1, cap=100)
+        assert len(peaks.xy) == 30
+        assert nearest(peaks.xy, xy[0, :, 0]).max() < 4
+
+
+def test_plateaus_give_one_peak() -> None:
+    heat = torch.zeros(1, 1, 20, 20)
+    heat[0, 0, 5:7, 5:8] = 0.5
+    heat[0, 0, 15, 15] = 0.25
+    peaks = find_peaks(maps_of(heat), min_confidence=0.1, cap=10)
+    assert peaks.confidence.tolist() == [0.5, 0.25]
+
+
+def test_cap_keeps_the_best_and_counts_the_rest() -> None:
+    heat = torch.zeros(2, 2, 40, 40)
+    for i, value in enumerate((0.3, 0.9, 0.5, 0.7)):
+        heat[1, 0, 5, 5 + 8 * i] = value
+    peaks = find_peaks(maps_of(heat), min_confidence=0.1, cap=2)
+    assert peaks.n_dropped == 2
+    assert torch.allclose(peaks.confidence, torch.tensor([0.9, 0.7]))
+    assert peaks.image.tolist() == [1, 1]
+    assert peaks.number.tolist() == [0, 1]
+
+
+def test_numbers_restart_with_each_image() -> None:
+    heat = torch.zeros(3, 2, 20, 20)
+    heat[0, :, 5, 5] = heat[2, 1, 5, 5] = heat[2, 0, 15, 15] = 0.5
+    peaks = find_peaks(maps_of(heat), min_confidence=0.1, cap=5)
+    assert peaks.image.tolist() == [0, 0, 2, 2]
+    assert peaks.number.tolist() == [0, 1, 0, 1]
+    assert peaks.keypoint.tolist() == [0, 1, 0, 1]
+
+
+def test_limbs_join_the_right_ends() -> None:
+    animals = torch.tensor([[[20.0, 20.0], [60.0, 24.0]], [[22.0, 60.0], [62.0, 64.0]]])[None]
+    edges = torch.tensor([[0, 1]])
+    size = (24, 24)
+    limbs, _ = limb_fields(animals, edges, size, stride=4, width=4)
+    maps = maps_of(heatmaps(animals, size, stride=4, sigma=5), limbs)
+    peaks, found, _ = decode(maps, edges, config=PredictConfig(min_affinity=0.5), n_animals=2)
+    source, target = peaks.xy[found.source], peaks.xy[found.target]
+    assert len(found.edge) == 2
+    assert torch.allclose(target - source, torch.tensor([40.0, 4.0]), atol=0.1)
+    assert (found.affinity > 0.95).all()
+
+
+def test_at_most_max_limbs_per_source_best_first() -> None:
+    heat = torch.zeros(1, 2, 20, 60)
+    heat[0, 0, 10, 5] = 0.9
+    heat[0, 1, 10, 15::10] = 0.9
+    limbs = torch.zeros(1, 2, 20, 60)
+    limbs[0, 0] = torch.linspace(1, 0.2, 60)
+    maps = maps_of(heat, limbs)
+    edges = torch.tensor([[0, 1]])
+    peaks = find_peaks(maps, min_confidence=0.1, cap=20)
+    found = score_limbs(maps, peaks, edges, config=PredictConfig(max_limbs=3))
+    assert found.source.tolist() == [0, 0, 0]
+    assert found.target.tolist() == [1, 2, 3]  # the nearest, where the field is strongest
+    assert found.affinity.tolist() == sorted(found.affinity.tolist(), reverse=True)
+
+
+def test_unique_keypoint_or_nothing() -> None:
+    unique = torch.cat(
+        [heatmaps(torch.tensor([[[[33.3, 21.7]]]]), (20, 20), stride=4, sigma=5), torch.zeros(1, 1, 20, 20)], 1
+    )
+    found = find_unique(maps_of(torch.zeros(1, 1, 20, 20), unique=unique), min_confidence=0.1)
+    assert torch.allclose(found[0, 0, :2], torch.tensor([33.3, 21.7]), atol=0.01)
+    assert found[0, 1, :2].isnan().all()
+    assert found[0, 1, 2] == 0
+
+
+def test_identity_is_read_at_the_peak() -> None:
+    heat = torch.zeros(1, 1, 20, 20)
+    heat[0, 0, 10, 12] = 0.9
+    identity = torch.zeros(1, 3, 20, 20)
+    identity[0, 2, 10, 12] = 8.0
+    peaks = find_peaks(maps_of(heat, identity=identity), min_confidence=0.1, cap=5)
+    assert peaks.identity.shape == (1, 3)
+    assert peaks.identity[0, 2] > 0.99
+
+
+def test_dlc_maps_are_read_through_locref() -> None:
+    xy = torch.tensor([[[[50.7, 41.2], [91.3, 60.9]]]])
+    grid = Grid((33, 33), 4.0, (17, 17), 8.0, 0)
+    edges = torch.tensor([[0, 1]])
+    targets = dlc_targets(Labels(xy, torch.zeros(1, 0, 2), torch.full((1, 1), -1)), grid, edges)
+    # a trained network's map falls off towards the rim; plateaus themselves have one peak each by the tie-break
+    logits = torch.logit(0.02 + 0.96 * heatmaps(xy, (33, 33), stride=4, sigma=8))
+    maps = maps_of(logits, targets.limbs, locref=targets.locref, is_dlc=True)
+    peaks, limbs, _ = decode(maps, edges, config=PredictConfig(), n_animals=1)
+    assert torch.allclose(peaks.xy, xy[0, 0], atol=1e-4)
+    assert len(limbs.edge) == 1
+
+
+@pytest.mark.parametrize("value", [NAN, float("inf"), -float("inf"), 0.0, 1e30])
+def test_odd_maps_never_raise(value: float) -> None:
+    maps = maps_of(
+        torch.full((2, 3, 9, 11), value), torch.full((2, 4, 9, 11), value), unique=torch.full((2, 1, 9, 11), value)
+    )
+    peaks, limbs, unique = decode(maps, torch.tensor([[0, 1], [1, 2]]), config=PredictConfig(), n_animals=2)
+    assert peaks.xy.isfinite().all()
+    assert limbs.affinity.isfinite().all()
+    assert unique.shape == (2, 1, 3)
+
+
+def test_no_edges_and_no_peaks() -> None:
+    peaks, limbs, _ = decode(
+        maps_of(torch.zeros(2, 1, 9, 9)), torch.zeros(0, 2, dtype=torch.int64), config=PredictConfig(), n_animals=2
+    )
+    assert len(peaks.number) == len(limbs.edge) == 0
+
+
+WORST = """
+import resource, time
+import torch
+from shoal.config.predict import PredictConfig
+from shoal.models.decode import decode
+from shoal.models.pose import PoseMaps
+torch.set_num_threads(2)
+edges = torch.tensor([(i, j) for i in range(9) for j in range(i + 1, 9)])
+generator = torch.Generator().manual_seed(0)
+s = (4.0, 4.0)
+heat = torch.rand(1, 9, 243, 324, generator=generator)
+limbs = torch.randn(1, 72, 243, 324, generator=generator)
+none = heat[:, :0]
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+start = time.process_time()
+peaks, found, _ = decode(PoseMaps(heat, limbs, none, none, (), s, s, ()), edges, config=PredictConfig(), n_animals=10)
+seconds = time.process_time() - start
+after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(len(peaks.number), len(found.edge), len(edges), (after - before) / 1024, seconds)
+"""
+
+
+def test_worst_maps_stay_small_and_fast() -> None:
+    """1296 x 972, 36 limbs, noise everywhere, as an untrained network may say: < 2 GB and < 3 s on two cores."""
+    out = subprocess.run([sys.executable, "-c", WORST], capture_output=True, text=True, check=True).stdout
+    n_peaks, n_limbs, n_edges, megabytes, cpu_seconds = (float(v) for v in out.split())
+    assert n_peaks == 9 * 40
+    assert n_edges == 36
+    assert 0 < n_limbs <= 36 * 40 * 3
+    assert megabytes < 2000
+    assert cpu_seconds < 6

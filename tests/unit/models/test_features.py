@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from shoal.models.features import _projection, peak_features, space_name
+from shoal.models.pose import PoseMaps
+
+
+def test_projection_is_the_same_for_ever() -> None:
+    assert np.allclose(_projection(3, 2).numpy(), PROJECTION, atol=1e-4)
+
+
+PROJECTION = [[1.4736, -0.0286], [1.2505, 0.1371], [0.3368, 1.5994]]
+
+
+def test_distances_survive() -> None:
+    generator = torch.Generator().manual_seed(0)
+    level = torch.randn(1, 400, 10, 10, generator=generator)
+    none = level[:, :0]
+    s = (4.0, 4.0)
+    maps = PoseMaps(none, none, none, none, (level,), s, s, (s,))
+    xy = torch.stack(torch.meshgrid(torch.arange(10), torch.arange(10), indexing="ij"), -1).view(-1, 2) * 4.0 + 2.0
+    short = peak_features(maps, torch.zeros(100, dtype=torch.int64), xy, size=64)
+    full = torch.nn.functional.normalize(level[0].permute(2, 1, 0).reshape(100, 400), dim=1)
+    ratio = torch.pdist(short) / torch.pdist(full)
+    assert ratio.min() > 0.6
+    assert ratio.max() < 1.4
+
+
+def test_space_names_network_and_size() -> None:
+    assert space_name("resnet18", "a" * 64, 64) != space_name("resnet18", "b" * 64, 64)
+    assert space_name("resnet18", "a" * 64, 64) != space_name("resnet18", "a" * 64, 32)
