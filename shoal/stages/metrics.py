@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from shoal.stages.metrics_pose import PoseScores, figures, folder_errors, score_poses
-from shoal.stages.metrics_similarity import TOLERANCE, ignore_regions, oks, pose_similarity
+from shoal.stages.metrics_similarity import TOLERANCE, centres, ignore_regions, inside_regions, oks, pose_similarity
 from shoal.stages.metrics_tracking import Comparison, compare_frames, score_tracks, tracking_scores
 
 VERSION = 1
@@ -17,10 +17,12 @@ __all__ = [
     "VERSION",
     "Comparison",
     "PoseScores",
+    "centres",
     "compare_frames",
     "figures",
     "folder_errors",
     "ignore_regions",
+    "inside_regions",
     "oks",
     "pose_similarity",
     "score_poses",
