@@ -36,8 +36,8 @@ _OUTLINES = {
         (0.0, 0.022, 0.036, 0.058, 0.078, 0.096, 0.104, 0.098, 0.076, 0.05, 0.033, 0.023, 0.02, 0.024, 0.026, 0.02, 0.0),
     ),
     "zebrafish": (
-        (-0.03, 0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.55, 0.7, 0.8, 0.9, 1.0, 1.08, 1.14),
-        (0.0, 0.03, 0.05, 0.062, 0.068, 0.07, 0.07, 0.066, 0.052, 0.036, 0.026, 0.018, 0.012, 0.01, 0.0),
+        (-0.03, 0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.06, 1.14),
+        (0.0, 0.022, 0.04, 0.058, 0.068, 0.067, 0.066, 0.066, 0.063, 0.053, 0.042, 0.033, 0.025, 0.02, 0.014, 0.0),
     ),
 }
 
@@ -138,6 +138,12 @@ def _bump(x: ndarray, centre: float, width: float) -> ndarray:
     return np.exp(-(((x - centre) / width) ** 2))
 
 
+def _inside(s: ndarray, y: ndarray, width: ndarray) -> ndarray:
+    """1 within the outline, 0 outside, the edge one texel wide."""
+    texel = float(s[1, 0] - s[0, 0])
+    return np.clip((width - np.abs(y)) / texel + 0.5, 0, 1) * (width > 0)
+
+
 def _eyes(rgb: ndarray, s: ndarray, y: ndarray, width: ndarray, radius: float) -> ndarray:
     """Two dark eyes with a pale rim."""
     at = float(np.interp(EYE_S, s[:, 0], width[:, 0])) * 0.82
@@ -183,7 +189,7 @@ def _cichlid(scene: Scene, rng: np.random.Generator, s: ndarray, y: ndarray, wid
     rgb = _eyes(rgb, s, y, width, 0.021)
     rays = 0.12 * np.sin(s * 190)
     alpha = (
-        (np.abs(y) < width) * np.interp(s, [0.0, 0.88, 0.97, 1.14], [0.98, 0.98, 0.75, 0.35]) * (1 + rays * (s > 0.92))
+        _inside(s, y, width) * np.interp(s, [0.0, 0.88, 0.97, 1.14], [0.98, 0.98, 0.75, 0.35]) * (1 + rays * (s > 0.92))
     )
     return rgb, np.clip(alpha, 0, 1)
 
@@ -196,16 +202,18 @@ def _zebrafish(
     r = np.clip(np.abs(y) / np.maximum(width, 1e-4), 0, 1.3)
     shape = (len(s), y.shape[1])
     texel = shape[0] / (S_MAX - S_MIN)
-    tone = 76 * (1 + scene.skin.tone * rng.standard_normal())
-    grey = tone * np.interp(s, [0.0, 0.06, 0.3, 0.5, 0.75, 1.0], [1.02, 0.95, 1.0, 1.06, 1.25, 1.6]) * np.ones(shape)
-    grey += 16 * np.clip(r, 0, 1) ** 2
+    tone = 1 + scene.skin.tone * rng.standard_normal()
+    # levels along the body as measured on the real fish (bench/identifiability.py --profile)
+    at = [0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
+    grey = tone * np.interp(s, at, [104, 100, 97, 95, 90, 91, 97, 99, 103, 104, 106, 108]) * np.ones(shape)
+    grey += 8 * np.clip(r, 0, 1) ** 2
     grey += 14 * (1 + 0.4 * c * rng.standard_normal()) * _bump(y, 0, 0.02) * _bump(s, 0.16, 0.1)  # pale crown
     grey += 8 * c * _blotches(rng, shape, 0.07 * texel)
     grey += 4 * c * _blotches(rng, shape, 0.03 * texel)
     rgb = np.repeat(grey[..., None], 3, 2)
     eyes = _eyes(rgb, s, y, width, 0.02)
     rgb = 0.5 * rgb + 0.5 * eyes
-    alpha = (np.abs(y) < width) * np.interp(s, [0.0, 0.7, 0.9, 1.0, 1.14], [0.97, 0.95, 0.8, 0.5, 0.15])
+    alpha = _inside(s, y, width) * np.interp(s, [0.0, 0.7, 0.9, 1.0, 1.06, 1.14], [0.98, 0.95, 0.8, 0.55, 0.2, 0.1])
     return rgb, alpha
 
 

@@ -34,6 +34,7 @@ class Swim:
         bend: (F, N) angle from head to tail, radians.
         phase: (F, N) of the tail beat, radians.
         beat: (F, N) amplitude of the tail beat, radians.
+        roll: (F, N) how far the back leans to a side, half widths of the skin's strip.
         height: (F, N) 0 = on the floor, 1 = at the surface: who covers whom.
         fins: (F, N, 2) sweep of the left and right pectoral fin from the body's axis, radians.
         speed: (F, N) body lengths per second.
@@ -44,6 +45,7 @@ class Swim:
     bend: Float32[ndarray, "F N"]
     phase: Float32[ndarray, "F N"]
     beat: Float32[ndarray, "F N"]
+    roll: Float32[ndarray, "F N"]
     height: Float32[ndarray, "F N"]
     fins: Float32[ndarray, "F N 2"]
     speed: Float32[ndarray, "F N"]
@@ -99,6 +101,7 @@ class _State:
         self.phase = rng.uniform(0, 2 * np.pi, n)
         self.beat = np.zeros(n)
         self.fin_phase = rng.uniform(0, 2 * np.pi, n)
+        self.sway = np.zeros(n)  # slow part of the roll
         self.height = rng.permutation(n) / max(n - 1, 1) * 0.8 + 0.1
         self.mode = np.full(n, SWIM)
         self.timer = rng.uniform(0, 2 * scene.behaviour.bout_s, n)
@@ -118,7 +121,8 @@ class _State:
         fins = np.stack([sweep + flap * np.sin(self.fin_phase), sweep + flap * np.sin(self.fin_phase + 0.7)], -1)
         return {
             "xy": self.xy.copy(), "heading": self.heading.copy(), "bend": _wrap(self.tail - self.heading),
-            "phase": self.phase.copy(), "beat": self.beat.copy(), "height": self.height.copy(), "fins": fins,
+            "phase": self.phase.copy(), "beat": self.beat.copy(), "height": self.height.copy(),
+            "roll": self.sway + 0.12 * np.tanh(_wrap(self.tail - self.heading)), "fins": fins,
             "speed": self.speed + self.dart,
         }  # fmt: skip
 
@@ -250,3 +254,4 @@ class _State:
         n = len(self.height)
         self.height += (0.5 - self.height) * self.dt / 12 + 0.1 * np.sqrt(self.dt) * self.rng.standard_normal(n)
         self.height = np.clip(self.height, 0.02, 1.0)
+        self.sway += -self.sway * self.dt / 0.8 + 0.11 * np.sqrt(self.dt) * self.rng.standard_normal(n)

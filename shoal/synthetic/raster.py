@@ -58,11 +58,11 @@ def add_noise(frame, bank, top, left):
 
 
 @njit(cache=True, nogil=True)
-def draw_strip(line, normal, reach, shade, skin, mask, opacity, luma, u, v, s_best, v_best):
+def draw_strip(line, normal, reach, shade, skin, mask, roll, luma, u, v, s_best, v_best):
     """Draw a texture bent along a polyline into a 4:2:0 frame.
 
     line, normal (P, 2) px, reach px (half width of the strip), shade (P,) gain of the luma, skin (S, V, 4),
-    mask (H, W) 0-255, opacity 0-1, luma (H, W), u, v (H/2, W/2); s_best, v_best: scratch of the frame's
+    mask (H, W) 0-255, roll: shift of the pattern (not of the outline) across, luma (H, W), u, v (H/2, W/2); s_best, v_best: scratch of the frame's
     size, v_best all above 2 and left so. A pixel that two folds of the strip cover takes the fold whose
     axis is nearer.
     """
@@ -121,19 +121,23 @@ def draw_strip(line, normal, reach, shade, skin, mask, opacity, luma, u, v, s_be
                     continue
                 position, across = s_best[y, x], v_best[y, x]
                 v_best[y, x] = 9.0
-                alpha = opacity * mask[y, x] / 255.0
+                alpha = mask[y, x] / 255.0
                 if alpha <= 0.0:
                     continue
                 fs = min(max(position / (points - 1), 0.0), 1.0) * (rows - 1)
                 fv = (across + 1.0) * 0.5 * (columns - 1)
                 i0, j0 = min(int(fs), rows - 2), min(int(fv), columns - 2)
                 p, q = fs - i0, fv - j0
+                above = skin[i0, j0, 3] * (1 - q) + skin[i0, j0 + 1, 3] * q
+                alpha *= above * (1 - p) + p * (skin[i0 + 1, j0, 3] * (1 - q) + skin[i0 + 1, j0 + 1, 3] * q)
+                if alpha < 0.004:
+                    continue
+                fv = (min(max(across + roll * (1 - across * across), -1.0), 1.0) + 1.0) * 0.5 * (columns - 1)
+                j0 = min(int(fv), columns - 2)
+                q = fv - j0
                 w00, w01, w10, w11 = (1 - p) * (1 - q), (1 - p) * q, p * (1 - q), p * q
                 a, b = skin[i0, j0], skin[i0, j0 + 1]
                 c, d = skin[i0 + 1, j0], skin[i0 + 1, j0 + 1]
-                alpha *= w00 * a[3] + w01 * b[3] + w10 * c[3] + w11 * d[3]
-                if alpha < 0.004:
-                    continue
                 cell = min(int(position), points - 2)
                 gain = shade[cell] + (position - cell) * (shade[cell + 1] - shade[cell])
                 bright = (w00 * a[0] + w01 * b[0] + w10 * c[0] + w11 * d[0] - 16.0) * gain + 16.0

@@ -65,11 +65,11 @@ class Renderer:
         return av.VideoFrame.from_ndarray(join_planes(*self.planes(swim, bodies, row, frame)), format="yuv420p")
 
     def _strip(self, target: tuple, line: ndarray, normal: ndarray, reach: float, shade: ndarray, skin: ndarray,
-               mask: ndarray) -> None:  # fmt: skip
+               mask: ndarray, roll: float = 0.0) -> None:  # fmt: skip
         from shoal.synthetic.raster import draw_strip
 
         luma, u, v = target
-        draw_strip(line, normal, reach, shade, skin, mask, 1.0, luma, u, v, self._s_best, self._v_best)
+        draw_strip(line, normal, reach, shade, skin, mask, roll, luma, u, v, self._s_best, self._v_best)
 
     def _shade(self, line: ndarray, gain: ndarray) -> ndarray:
         """Light along a midline."""
@@ -95,7 +95,8 @@ class Renderer:
             ends = np.stack([base, tip])
             across = np.repeat(np.array([[-along[1], along[0]]], np.float32) / max(size, 1e-3), 2, 0)
             self._strip(target, ends, across, 0.5 * size, shade[7:9], fish.fin, self.backdrop.open)
-        self._strip(target, line, bodies.normal[row, i], STRIP * fish.length, shade, fish.skin, self.backdrop.open)
+        roll = float(swim.roll[row, i])
+        self._strip(target, line, bodies.normal[row, i], STRIP * fish.length, shade, fish.skin, self.backdrop.open, roll)
 
     def _reflection(self, target: tuple, bodies: Bodies, row: int, i: int, wall: int, gain: ndarray) -> None:
         """The fish as the glass shows it, if it is near enough."""

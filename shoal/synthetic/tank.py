@@ -188,7 +188,7 @@ def _walls(scene: Scene, tank: Tank, rgb: ndarray, rng: np.random.Generator) -> 
 def _plain(scene: Scene, tank: Tank, rng: np.random.Generator) -> Float32[ndarray, "H W 3"]:
     """A pale acrylic box with seams, specks and a rectangular insert at its side."""
     h, w = scene.height, scene.width
-    grey = 176 + 3.0 * noise_field(rng, h, w, 70) + 1.2 * noise_field(rng, h, w, 9)
+    grey = 185 + 3.0 * noise_field(rng, h, w, 70) + 1.2 * noise_field(rng, h, w, 9)
     x0, y0, x1, y1 = (int(v) for v in tank.floor)
     columns = np.arange(w)
     grey += np.interp(columns, [x1 - 90, x1 - 40, x1, x1 + 40, x1 + 60, w], [0, -12, -6, 0, 12, 22])[None]

@@ -25,7 +25,7 @@ def strip(line, *, mask=None):
     y, u, v = np.full((40, 60), 16, np.uint8), np.full((20, 30), 128, np.uint8), np.full((20, 30), 128, np.uint8)
     mask = np.full(y.shape, 255, np.uint8) if mask is None else mask
     best = np.full(y.shape, 9.0, np.float32)
-    draw_strip(line, normal, 4.0, np.ones(len(line), np.float32), skin, mask, 1.0, y, u, v, np.zeros_like(best), best)
+    draw_strip(line, normal, 4.0, np.ones(len(line), np.float32), skin, mask, 0.0, y, u, v, np.zeros_like(best), best)
     assert (best > 2).all()  # scratch is left clean
     return y, u
 
