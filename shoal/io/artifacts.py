@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import math
 import os
 import platform
 import typing
@@ -102,8 +103,22 @@ def load_table(path: Path, kind: type[T]) -> T:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON with sorted keys, atomically."""
-    write_atomic(path, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode())
+    """Write JSON with sorted keys, atomically; see ``json_ready``."""
+    write_atomic(path, (json.dumps(json_ready(value), indent=1, sort_keys=True) + "\n").encode())
+
+
+def json_ready(value: Any) -> Any:
+    """Plain values that every JSON reader takes: paths become text, numbers that are not finite null.
+
+    >>> json_ready({"rmse": float("nan"), "files": (Path("a.h5"),)})
+    {'rmse': None, 'files': ['a.h5']}
+    """
+    value = _plain(value)
+    if isinstance(value, dict):
+        return {key: json_ready(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [json_ready(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_json(path: Path) -> Any:

@@ -157,17 +157,26 @@ def _torch() -> dict[str, Any]:
     for i in range(torch.cuda.device_count() if available else 0):
         properties = torch.cuda.get_device_properties(i)
         compute = f"{properties.major}.{properties.minor}"
-        # binaries run on later minor versions of the same major one
-        built = [name.rpartition("_")[2].rstrip("af") for name in torch.cuda.get_arch_list()]
         found["gpus"].append(
             {
                 "name": properties.name,
                 "memory_gib": round(properties.total_memory / 2**30, 1),
                 "compute": compute,
-                "supported": any(arch[:-1] == str(properties.major) for arch in built if arch) if built else None,
+                "supported": _is_supported(torch.cuda.get_arch_list(), properties.major, properties.minor),
             }
         )
     return found
+
+
+def _is_supported(built: list[str], major: int, minor: int) -> bool | None:
+    """Whether binaries (``sm_90``) or portable code (``compute_90``) of a torch build run on a GPU; None = not known."""
+    for name in built:
+        kind, _, digits = name.rstrip("af").rpartition("_")
+        code = (int(digits[:-1]), int(digits[-1]))
+        # a binary runs on later minor versions of its major one, portable code on everything later
+        if code <= (major, minor) and (kind == "compute" or code[0] == major):
+            return True
+    return False if built else None
 
 
 def _read(path: str) -> str:

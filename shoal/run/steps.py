@@ -167,6 +167,17 @@ def track(run_dir: Path, config: RunConfig | None = None) -> Path:
     return run_dir
 
 
+def change_config(run_dir: Path, file: Path | None = None, overrides: Sequence[str] = ()) -> RunConfig:
+    """Settings of a run folder (or of ``file``) with some of them changed.
+
+    Raises:
+        ConfigError: an unknown key or a wrong value.
+        ArtifactError: not a run folder.
+    """
+    open_folder(run_dir)
+    return load_config(file or run_dir / "run.yaml", overrides)
+
+
 def export(
     run_dir: Path, *, dest: Path | None = None, format: str = "dlc", csv: bool = False, beside_video: bool = False
 ) -> tuple[Path, ...]:

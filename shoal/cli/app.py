@@ -1,0 +1,75 @@
+"""The ``shoal`` command. Commands import what they need when they run, so that ``--help`` is instant."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from shoal import __version__
+from shoal.cli.analyze import analyze
+from shoal.cli.check import check
+from shoal.cli.dataset import dataset
+from shoal.cli.demo import demo
+from shoal.cli.evaluate import evaluate
+from shoal.cli.export import export
+from shoal.cli.render import render
+from shoal.cli.run import run
+from shoal.cli.session import print_error
+from shoal.cli.status import status
+from shoal.cli.track import track
+from shoal.cli.train import train
+from shoal.errors import ShoalError
+
+app = typer.Typer(
+    name="shoal",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def shoal(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")
+    ] = False,
+) -> None:
+    """Multi-animal pose estimation and tracking for DeepLabCut projects.
+
+    The usual order: check, dataset, train, evaluate, analyze, render, export. `shoal run` does all of it.
+    """
+
+
+PROJECT, VIDEO, ALL = "A project", "Videos", "All at once"
+for command, panel in (
+    (check, PROJECT), (dataset, PROJECT), (train, PROJECT), (evaluate, PROJECT),
+    (analyze, VIDEO), (track, VIDEO), (render, VIDEO), (export, VIDEO), (status, VIDEO),
+    (run, ALL), (demo, ALL),
+):  # fmt: skip
+    app.command(rich_help_panel=panel)(command)
+
+
+def main() -> None:
+    """Entry point: runs the command and turns shoal's errors into one line and an exit code."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "shoal" / "numba"
+    os.environ.setdefault("NUMBA_CACHE_DIR", str(cache))  # the package's own folder may be read-only
+    try:
+        app()
+    except ShoalError as error:
+        print_error(error)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,32 @@
+"""``shoal export``: results in other programs' files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from shoal.cli.options import AsJson, Dest, Quiet, Verbose
+from shoal.cli.session import report, session
+
+
+def export(
+    runs: Annotated[list[Path], typer.Argument(help="run folders (VIDEO.shoal)")],
+    csv: Annotated[bool, typer.Option("--csv", help="csv files as well")] = False,
+    beside_video: Annotated[bool, typer.Option("--beside-video", help="write beside the video, as DeepLabCut")] = False,
+    format: Annotated[str, typer.Option("--format", help="dlc: DeepLabCut's h5")] = "dlc",
+    dest: Dest = None,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write tracks and poses as DeepLabCut's files: <video>_el.h5 (tracks) and <video>.h5 (poses)."""
+    from shoal.run.batch import for_each, raise_failures
+    from shoal.run.steps import export
+
+    with session(verbose=verbose, quiet=quiet):
+        done = for_each(runs, lambda run: export(run, dest=dest, format=format, csv=csv, beside_video=beside_video))
+    files = [file for files in done.results for file in files]
+    report({"files": files, "failures": done.failures}, as_json=as_json, next_command=["shoal", "status", *runs])
+    raise_failures(done)

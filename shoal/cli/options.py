@@ -1,0 +1,27 @@
+"""Options that many commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+ConfigFile = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="settings, as saved in run.yaml")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="one setting, e.g. stitch.max_gap=30 (repeatable)"),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="print the result as JSON")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="say more")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="warnings and errors only")]
+Dest = Annotated[Path | None, typer.Option("--dest", metavar="DIR", help="write there")]
+Animals = Annotated[
+    int | None, typer.Option("--animals", min=1, help="so many animals are in the video (default: not known)")
+]
+
+
+def with_animals(overrides: list[str] | None, animals: int | None) -> list[str]:
+    """``--animals`` as the settings it stands for; an explicit ``--set`` wins."""
+    counted = [f"stitch.n_animals={animals}", "stitch.count=exact"] if animals else []
+    return [*counted, *(overrides or ())]

@@ -1,0 +1,193 @@
+"""Many videos: one that fails neither stops nor hides the others."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from shoal.config.run import RunConfig
+from shoal.errors import PartialFailure, ShoalError, VideoError
+from shoal.io.dlc.project import read_project
+from shoal.run.evaluation import evaluate
+from shoal.run.models import find_model, train
+from shoal.run.render import render
+from shoal.run.steps import analyze, change_config, export, load_engine
+from shoal.run.stopping import Stopped
+from shoal.types import OnProgress, no_progress
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+VIDEO_SUFFIXES = {".mp4", ".avi", ".mov", ".mkv", ".m4v", ".mpg", ".mpeg", ".wmv", ".webm", ".h264", ".ts", ".mts"}
+
+
+@dataclass
+class Batch(Generic[T]):
+    """What became of each item."""
+
+    results: list[T]
+    failures: list[tuple[str, str]]
+    errors: list[ShoalError]
+
+
+def for_each(items: Iterable[Path], work: Callable[[Path], T]) -> Batch[T]:
+    """Do ``work`` on every item; errors are gathered, a stop is not.
+
+    Raises:
+        Stopped: as soon as the work under way has been brought to an end.
+    """
+    items, batch = list(items), Batch[T]([], [], [])
+    for item in items:
+        try:
+            batch.results.append(work(item))
+        except Stopped:
+            raise
+        except ShoalError as error:
+            if len(items) > 1:  # a single one is raised, not listed
+                log.error("%s: %s", item.name, error.message.splitlines()[0])
+            batch.failures.append((str(item), error.message.splitlines()[0]))
+            batch.errors.append(error)
+        except Exception as error:  # a bug must not cost the other videos of a night
+            log.exception("%s: a bug in shoal", item.name)
+            batch.failures.append((str(item), f"bug: {type(error).__name__}: {error}"))
+            batch.errors.append(ShoalError(f"{type(error).__name__}: {error}\nwhere: {item}", hint="this is a bug"))
+    return batch
+
+
+def raise_failures(batch: Batch[Any]) -> None:
+    """Raise the error of a single item as it is, or one that lists all that failed.
+
+    Raises:
+        ShoalError: something failed.
+    """
+    if not batch.failures:
+        return
+    n = len(batch.failures) + len(batch.results)
+    if n == 1:
+        raise batch.errors[0]
+    raise PartialFailure(
+        f"{len(batch.failures)} of {n} failed", batch.failures, hint="the same command tries only these again"
+    )
+
+
+def expand_videos(paths: Iterable[Path]) -> list[Path]:
+    """Files as they are, folders as the videos in them.
+
+    Raises:
+        VideoError: a folder without videos.
+    """
+    videos: list[Path] = []
+    for path in map(Path, paths):
+        if not path.is_dir():
+            videos.append(path)
+            continue
+        found = sorted(p for p in path.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES and not p.name.startswith("."))
+        if not found:
+            raise VideoError(f"expected videos, found none of {', '.join(sorted(VIDEO_SUFFIXES))}\nwhere: {path}")
+        videos += found
+    return videos
+
+
+def analyze_videos(
+    videos: Iterable[Path],
+    model: Path,
+    *,
+    config: RunConfig,
+    dest: Path | None = None,
+    overwrite: bool = False,
+    on_progress: OnProgress = no_progress,
+) -> Batch[Path]:
+    """Analyze videos with one network.
+
+    Args:
+        videos: files and folders.
+        model: file or folder of a model, or its project.
+        config: settings.
+        dest: where run folders go; None = beside the videos.
+        overwrite: do everything again.
+        on_progress: as ``analyze``.
+
+    Raises:
+        CheckpointError: no model.
+        Stopped: a signal came.
+    """
+    files = expand_videos(videos)
+    engine = load_engine(find_model(Path(model)), config)
+
+    def one(video: Path) -> Path:
+        if len(files) > 1:
+            log.info("%s", video)
+        return analyze(video, engine, config=config, dest=dest, overwrite=overwrite, on_progress=on_progress)
+
+    return for_each(files, one)
+
+
+def render_run(
+    run_dir: Path,
+    config: Path | None,
+    overrides: Sequence[str],
+    *,
+    video: Path | None = None,
+    part: tuple[int, int | None] = (0, None),
+    dest: Path | None = None,
+    plots: bool = False,
+    on_progress: OnProgress = no_progress,
+) -> list[Path]:
+    """The labelled video of a run, and its plots if asked for."""
+    look = change_config(run_dir, config, overrides).render
+    frames = None if part == (0, None) else (part[0], part[1] if part[1] is not None else 2**62)
+    files = [render(run_dir, config=look, video=video, frames=frames, dest=dest, on_progress=on_progress)]
+    if plots:
+        from shoal.run.plots import plot_run
+
+        files += plot_run(run_dir, dest)
+    return files
+
+
+def run_all(
+    project: Path,
+    videos: Sequence[Path] = (),
+    *,
+    name: str = "pose",
+    config: RunConfig,
+    dest: Path | None = None,
+    on_progress: OnProgress = no_progress,
+) -> tuple[dict[str, Any], Batch[Path]]:
+    """Train if needed, evaluate, then analyze, export and render all videos.
+
+    Args:
+        project: the folder or its config.yaml.
+        videos: files and folders; empty = the project's own.
+        name: of the model.
+        config: settings.
+        dest: where run folders go; None = beside the videos.
+        on_progress: called by every step.
+
+    Returns:
+        ``model``, ``evaluation``, ``runs``, ``files``; and what failed.
+
+    Raises:
+        ProjectError: nothing to train on.
+        Stopped: a signal came.
+    """
+    trained = train(project, name=name, config=config, on_progress=on_progress)
+    judged = evaluate(project, name=name, on_progress=on_progress)
+    files = [*trained["files"], *judged["files"]]
+    paths = expand_videos(videos) if videos else list(read_project(project).videos)
+    engine = load_engine(find_model(Path(trained["model"])), config)
+
+    def one(video: Path) -> Path:
+        run_dir = analyze(video, engine, config=config, dest=dest, on_progress=on_progress)
+        files.extend(str(file) for file in export(run_dir))
+        files.append(str(render(run_dir, config=config.render, on_progress=on_progress)))
+        return run_dir
+
+    done = for_each(paths, one)
+    return {
+        "model": trained["model"], "evaluation": judged, "runs": [str(run) for run in done.results],
+        "files": files, "failures": done.failures,
+    }, done  # fmt: skip

@@ -1,0 +1,148 @@
+"""Models of a project: where they are, training them, saying how long that takes."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from shoal.config.run import RunConfig, load_config
+from shoal.errors import CheckpointError, ProjectError
+from shoal.io.dlc.project import read_project
+from shoal.run.stopping import Stopped
+from shoal.types import OnProgress, no_progress
+
+TRIAL_STEPS = 40  # about half a minute on two cores, seconds on a GPU
+FILES = ("best.pt", "last.pt")
+
+
+def models_folder(root: Path) -> Path:
+    """Where a project's models are: ``<project>/shoal/models``."""
+    return root / "shoal" / "models"
+
+
+def find_model(path: Path, *, name: str = "") -> Path:
+    """The model file that ``path`` means.
+
+    Args:
+        path: a model file, a model's folder, a project folder or its config.yaml.
+        name: of the model, if it is a project; empty = the one trained last.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    path = Path(path)
+    if path.is_file() and path.suffix != ".yaml":
+        return path
+    folder = path.parent if path.is_file() else path
+    found = [folder / file for file in FILES if (folder / file).is_file()]
+    if found:
+        return found[0]
+    models = models_folder(folder)
+    trained = [m for m in models.glob(name or "*") if any((m / file).is_file() for file in FILES)]
+    if not trained:
+        wanted, where = f"a model named {name}" if name else "a model", models if folder.is_dir() else path
+        raise CheckpointError(
+            f"expected {wanted}, found none\nwhere: {where}",
+            hint="`shoal train PROJECT` makes one",
+        )
+    last = max(trained, key=lambda m: max((m / file).stat().st_mtime for file in FILES if (m / file).is_file()))
+    return find_model(last)
+
+
+def train(
+    project: Path,
+    *,
+    name: str = "pose",
+    config: RunConfig | None = None,
+    fresh: bool = False,
+    on_progress: OnProgress = no_progress,
+) -> dict[str, Any]:
+    """Train a model of a project, or go on with it, and draw its curves.
+
+    Args:
+        project: the folder or its config.yaml.
+        name: of the model.
+        config: settings; None = defaults.
+        fresh: start again.
+        on_progress: called with ("images" | "train" | "evaluate", done, total).
+
+    Returns:
+        ``model``, ``epoch``, ``n_epochs``, ``scores``, ``seconds``, ``files``.
+
+    Raises:
+        ProjectError: no usable labels, or other ones than the unfinished training's.
+        ConfigError: settings that cannot work.
+        Stopped: a signal came; the training was saved.
+    """
+    from shoal.run.plots import plot_training
+    from shoal.training import pose
+
+    config = config or load_config()
+    found = read_project(project, exclude=config.dataset.exclude)
+    if not name or name != Path(name).name:
+        raise ProjectError(f"expected a plain name for the model, got '{name}'")
+    run_dir = models_folder(found.root) / name
+    result = pose.train(found, run_dir, config, fresh=fresh, on_progress=on_progress)
+    if result.stopped_by:
+        raise Stopped(
+            f"training stopped by {result.stopped_by} at epoch {result.epoch} of {result.n_epochs}; it is saved"
+            f"\nwhere: {run_dir}",
+            hint="the same command goes on from here",
+        )
+    curves = plot_training(run_dir)
+    files = [result.model, run_dir / "run.yaml", run_dir / "log.jsonl", *([curves] if curves else [])]
+    return {
+        "model": str(run_dir), "epoch": result.epoch, "n_epochs": result.n_epochs, "scores": result.scores,
+        "seconds": result.seconds, "files": [str(file) for file in files],
+    }  # fmt: skip
+
+
+def estimate_training(
+    project: Path, *, config: RunConfig | None = None, on_progress: OnProgress = no_progress
+) -> dict[str, Any]:
+    """Train a few steps and throw them away: how fast, how much memory, how long all of it would take.
+
+    Returns:
+        ``images_per_s``, ``memory_mb``, ``hours``, ``images`` (crops in all), ``epochs``.
+    """
+    from shoal.training import pose
+    from shoal.training.settings import resolve
+
+    config = config or load_config()
+    found = read_project(project, exclude=config.dataset.exclude)
+    rows, _ = pose.split_project(found, config)
+    labels = [found.labels[int(row)] for row in rows]
+    whole = resolve(config, labels).train
+    crops = whole.epochs * len(rows) * whole.crops_per_image
+    share = TRIAL_STEPS * whole.batch_size / max(len(rows), 1)
+    trial = whole.model_copy(update={"epochs": 1, "crops_per_image": share, "eval_every": 1})
+    with tempfile.TemporaryDirectory() as folder:
+        pose.train(
+            found, Path(folder), config.model_copy(update={"train": trial}), split=(rows, rows[:0]),
+            on_progress=on_progress,
+        )  # fmt: skip
+        line = json.loads((Path(folder) / "log.jsonl").read_text().splitlines()[-1])
+    rate = float(line["images_per_s"])
+    memory = next((value for key, value in line.items() if key.endswith("_mb")), float("nan"))
+    return {
+        "images_per_s": rate, "memory_mb": memory, "images": round(crops), "epochs": whole.epochs,
+        "hours": crops / rate / 3600, "labelled": len(rows),
+    }  # fmt: skip
+
+
+def describe_training(found: dict[str, Any]) -> str:
+    """``train``'s or ``estimate_training``'s result in words."""
+    if "hours" in found:
+        hours = found["hours"]
+        long = f"{hours:.1f} hours" if hours >= 2 else f"{hours * 60:.1f} minutes"
+        return (
+            f"{found['images_per_s']:.1f} images/s, {found['memory_mb']:.0f} MB; "
+            f"{found['epochs']} epochs ({found['images']} crops of {found['labelled']} images) take about {long}"
+        )
+    scores = found["scores"]
+    words = f"trained {found['epoch']} epochs in {found['seconds'] / 60:.1f} minutes"
+    if "rmse" in scores:
+        words += f"; test frames: error {scores['rmse']:.2f} px, mAP {scores['mAP']:.1f}, mAR {scores['mAR']:.1f}"
+    return words
