@@ -169,7 +169,7 @@ def _torch() -> dict[str, Any]:
 
 
 def _is_supported(built: list[str], major: int, minor: int) -> bool | None:
-    """Whether binaries (``sm_90``) or portable code (``compute_90``) of a torch build run on a GPU; None = not known."""
+    """Whether binaries (``sm_90``) or portable code (``compute_90``) of a torch build fit a GPU; None = not known."""
     for name in built:
         kind, _, digits = name.rstrip("af").rpartition("_")
         code = (int(digits[:-1]), int(digits[-1]))

@@ -75,3 +75,34 @@ def test_no_driver_is_no_error(monkeypatch):
 
     monkeypatch.setattr(subprocess, "run", answer)
     assert machine._driver() == {"version": None, "gpus": []}
+
+
+def test_gpus_are_described(monkeypatch):
+    import types
+
+    import torch
+
+    properties = types.SimpleNamespace(name="NVIDIA H100", total_memory=80 * 2**30, major=9, minor=0)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda i: properties)
+    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: ["sm_80", "sm_90a"])
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 91000)
+    (gpu,) = machine._torch()["gpus"]
+    assert gpu == {"name": "NVIDIA H100", "memory_gib": 80.0, "compute": "9.0", "supported": True}
+
+
+@pytest.mark.parametrize(
+    ("built", "compute", "expected"),
+    [
+        (["sm_80", "sm_90"], (8, 6), True),
+        (["sm_80", "sm_90"], (12, 0), False),
+        (["sm_80", "compute_90"], (12, 0), True),
+        (["sm_86"], (8, 0), False),
+        (["sm_75", "sm_120"], (6, 1), False),
+        (["sm_100f", "sm_120a"], (10, 3), True),
+        ([], (9, 0), None),
+    ],
+)
+def test_which_gpus_a_build_of_torch_runs_on(built, compute, expected):
+    assert machine._is_supported(built, *compute) is expected
