@@ -14,7 +14,7 @@ BETAS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 LAGS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 N_SAMPLES = 3000  # pairs of rows looked at per lag
 MIN_SAMPLES = 20
-WINDOW = 4  # rows at each end of a tracklet that velocity and posture are measured on
+WINDOW = 8  # rows at each end of a tracklet that velocity and posture are measured on
 INFLATE = 1.3  # animals are lost where they move unlike elsewhere
 SMALLEST = 0.03  # body lengths: no prediction is better than the centre's noise
 RAYLEIGH_MEDIAN = 1.1774  # median length of a 2-D error with unit deviation per axis
@@ -134,15 +134,12 @@ def learn_motion(tracks: Tracks, rows: Int64[ndarray, "m"]) -> Motion:
     body = body if np.isfinite(body) else DEFAULT_BODY_PX
     seen, _ = _mean(tracks.poses.xy[chosen].astype(np.float64))
     low, high = (seen.min(axis=0), seen.max(axis=0)) if len(seen) else (np.zeros(2), np.zeros(2))
-    low, high = low - body / 2, high + body / 2
     span = max(2, tracks.span[1] - tracks.span[0] + 1)
     samples = {lag: s for lag in LAGS if len((s := _samples(tracks, rows, lag)).bend) >= MIN_SAMPLES}
     # the fit of beta weighs every lag alike: log of the median error with both velocities known
-    misfit = [
-        sum(np.log(np.median(_errors(s, lag, beta, 2)) + 1e-9) for lag, s in samples.items()) for beta in BETAS
-    ]
+    misfit = [sum(np.log(np.median(_errors(s, lag, beta, 2)) + 1e-9) for lag, s in samples.items()) for beta in BETAS]
     beta = BETAS[int(np.argmin(misfit))] if samples else BETAS[0]
-    area = float(np.prod(high - low))
+    area = float(np.prod(high - low + body))
     smallest = SMALLEST * body
     largest = max(smallest, np.sqrt(area / (2 * np.pi)))  # an error this large says nothing
     errors = [{lag: np.median(_errors(s, lag, beta, known)) for lag, s in samples.items()} for known in range(3)]

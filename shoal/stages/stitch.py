@@ -20,7 +20,7 @@ VERSION = 1
 
 MAX_LOOKED = 4000  # later tracklets considered per tracklet, nearest in time first
 JUMP_COST = 8.0  # nats: odds of 1 : 3000 that an animal turns up just anywhere
-EDGE_BODIES = 0.5  # this close to the outermost positions seen, in body lengths, is the edge of the view
+EDGE_BODIES = 0.5  # this close to the outermost centres seen, in body lengths, is the edge of the view
 VIDEO_EDGE = 3  # frames from the video's first or last that still count as them
 NO_LIMIT = np.iinfo(np.int64).max
 
@@ -80,10 +80,8 @@ def _gains(nodes: Nodes, config: StitchConfig) -> Float64[ndarray, "C"]:
 
 def _end_costs(nodes: Nodes, motion: Motion, span: tuple[int, int], config: StitchConfig) -> Float64[ndarray, "C 2"]:
     """Cost of a track that starts, and one that ends, at each tracklet."""
-    at_edge = (
-        (nodes.xy < motion.low + EDGE_BODIES * 2 * motion.body)
-        | (nodes.xy > motion.high - EDGE_BODIES * 2 * motion.body)
-    ).any(axis=2)
+    reach = EDGE_BODIES * motion.body
+    at_edge = ((nodes.xy < motion.low + reach) | (nodes.xy > motion.high - reach)).any(axis=2)
     cost = np.where(at_edge, config.border_cost, config.appear_cost)
     return np.where(_at_video_edge(nodes, span), 0.0, cost)
 
@@ -107,9 +105,7 @@ def _joins(nodes: Nodes, motion: Motion, evidence: Evidence | None, config: Stit
 
     max_gap = config.max_gap or NO_LIMIT
     model = _model(nodes, motion)
-    source, target, cost = candidates(
-        nodes.first, nodes.last, max_gap, config.max_joins, MAX_LOOKED, model
-    )
+    source, target, cost = candidates(nodes.first, nodes.last, max_gap, config.max_joins, MAX_LOOKED, model)
     if evidence is None or not len(evidence.source):
         return source, target, cost, np.zeros(len(cost))
     a, b, log_odds = _ordered_pairs(nodes, evidence, max_gap)

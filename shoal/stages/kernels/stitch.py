@@ -8,6 +8,7 @@ import numpy as np
 from numba import njit
 
 TAIL = 2.0  # degrees of freedom of the Student t errors: animals startle
+TURN = 0.3  # error per frame of gap, as a share of the change of velocity
 GAP_COST = 1.5  # nats per log frame: long gaps are rare, so gaps prefer to be few
 
 
@@ -70,7 +71,11 @@ def join_cost(i, j, gap, xy, velocity, shape, beta, sigma, shape_sigma, shape_an
     reach = beta * np.tanh(dt / (2 * beta)) if known == 2 else beta * (1 - np.exp(-dt / beta))
     e_x = xy[j, 0, 0] - xy[i, 1, 0] - reach * move_x
     e_y = xy[j, 0, 1] - xy[i, 1, 1] - reach * move_y
-    cost = min(student(e_x * e_x + e_y * e_y, sigma[known, ahead] ** 2, area / (2 * np.pi)), worst)
+    variance = sigma[known, ahead] ** 2
+    if known == 2:  # nobody knows when in the gap velocity changed: a startle widens its own errors
+        a_x, a_y = velocity[j, 0, 0] - velocity[i, 1, 0], velocity[j, 0, 1] - velocity[i, 1, 1]
+        variance += (TURN * min(dt, beta)) ** 2 * (a_x * a_x + a_y * a_y)
+    cost = min(student(e_x * e_x + e_y * e_y, variance, area / (2 * np.pi)), worst)
     bend = shape_square(shape[i, 1], shape[j, 0])
     if bend >= 0:
         any_square = shape_any * shape_any
