@@ -25,7 +25,6 @@ _SIZE_FLOOR = 0.08
 _SHAPE_FLOOR = 0.10
 _SIDE_FLOOR = 0.15
 _ODD_ANIMAL = 5.0  # deviations at which one animal is odd
-_SAME_FACTOR = 0.25  # log difference at which two changes are still one cause
 _MIN_ANIMALS = 10  # to tell how far a folder's animals reach
 _MIN_FOLDERS = 3  # fewer have no "other folders" to compare with
 _WEIGHT = {
@@ -198,7 +197,8 @@ def _judge_size(
             continue
         z = float(abs(middle[f] - centre) / np.hypot(between, within / np.sqrt(len(mine))))
         reason = f"animals are {relative[f]:.2f} x the size of those in the other folders"
-        if abs((extent[f] - usual) - (middle[f] - centre)) < _SAME_FACTOR:
+        # the animals' own size hides part of the factor
+        if z > 1 and abs((extent[f] - usual) - (middle[f] - centre)) < 3 * between:
             z = float(np.hypot(z, (extent[f] - usual) / reach))
             reason += f" and so is the area they cover ({np.exp(extent[f] - usual):.2f} x): another image size?"
         found.add(f, "size", _ramp(z, 3, 6), reason)
@@ -253,17 +253,34 @@ def _judge_shape(
 def _judge_sides(
     xy: Float64[ndarray, "M K 2"], owner: Int64[ndarray, "M"], skeleton: Skeleton, found: _Findings
 ) -> None:
-    """Left and right exchanged: the side of each mirror pair against the body axis, by majority of folders."""
+    """Left and right exchanged: the side of each mirror pair against the body axis, by majority of folders.
+
+    Reflections in glass, labelled as animals, are mirror images: where there are many, no side is usual. The
+    pairs of one animal must agree with each other all the same.
+    """
     assert skeleton.mirror is not None
-    n, mirror = len(found.of), skeleton.mirror
+    mirror = skeleton.mirror
     left = np.flatnonzero(mirror > np.arange(len(mirror)))
     axis = _body_axis(xy, mirror)
-    if n < _MIN_FOLDERS or not len(left) or axis is None:
+    if len(found.of) < _MIN_FOLDERS or not len(left) or axis is None:
         return
     across = xy[:, mirror[left]] - xy[:, left]
     side = np.sign(axis[:, None, 0] * across[..., 1] - axis[:, None, 1] * across[..., 0])
-    votes = np.stack([np.nan_to_num(side[owner == f]).sum(axis=0) for f in range(n)])
-    counts = np.stack([(~np.isnan(side[owner == f])).sum(axis=0) for f in range(n)])
+    names = [(skeleton.keypoints[int(i)], skeleton.keypoints[int(mirror[i])]) for i in left]
+    _judge_votes(side, owner, [f"{a} and {b} are exchanged" for a, b in names], found)
+    known = np.nan_to_num(side)
+    others = known.sum(axis=1, keepdims=True) - known
+    agrees = np.where(others == 0, np.nan, side * np.sign(others))
+    _judge_votes(agrees, owner, [f"{a} and {b} lie on other sides than other pairs" for a, b in names], found)
+
+
+def _judge_votes(
+    vote: Float64[ndarray, "M Q"], owner: Int64[ndarray, "M"], what: Sequence[str], found: _Findings
+) -> None:
+    """Folders in which -1 and 1 are distributed otherwise than in the other folders; NaN = no vote."""
+    n = len(found.of)
+    votes = np.stack([np.nan_to_num(vote[owner == f]).sum(axis=0) for f in range(n)])
+    counts = np.stack([(~np.isnan(vote[owner == f])).sum(axis=0) for f in range(n)])
     mean = np.divide(votes, counts, out=np.full(votes.shape, np.nan), where=counts > 0)
     usual = _median(mean, axis=0)
     between = np.maximum(1.4826 * _median(np.abs(mean - usual), axis=0), _SIDE_FLOOR)
@@ -273,8 +290,7 @@ def _judge_sides(
     for f in range(n):
         pair = int(np.nan_to_num(np.where(wrong[f] > usually, z[f], 0)).argmax())
         if wrong[f, pair] > usually[pair]:
-            a, b = (skeleton.keypoints[int(i)] for i in (left[pair], mirror[left[pair]]))
-            reason = f"{a} and {b} are exchanged in {wrong[f, pair]:.0%} of animals (usually {usually[pair]:.0%})"
+            reason = f"{what[pair]} in {wrong[f, pair]:.0%} of animals (usually {usually[pair]:.0%})"
             found.add(f, "side", _ramp(float(z[f, pair]), 3, 6), reason)
 
 

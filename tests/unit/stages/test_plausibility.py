@@ -97,6 +97,17 @@ def test_two_corrupted_folders_are_ranked_first_with_the_reason(corrupt, word, s
     assert result.score[1] > result.score[2] + 0.1
 
 
+def test_exchanged_eyes_are_found_among_reflections():
+    """Half of all animals are mirror images in the glass, so no side is usual; an animal's pairs still agree."""
+    table = project(np.random.default_rng(4), {5: swap_eyes})
+    mirrored = np.random.default_rng(0).random(len(table.xy)) < 0.5
+    xy = np.where(mirrored[:, None, None], table.xy * [-1, 1] + [SIZE[0], 0], table.xy)
+    result = judge_labels(LabelTable(table.folder, table.size, table.image, xy), SKELETON)
+    assert result.folder[0] == 5
+    assert "lie on other sides than other pairs" in result.reasons[0][0]
+    assert result.score[0] > 0.9 > 0.4 > result.score[1]
+
+
 def test_a_sound_project_raises_no_alarm():
     for seed in range(5):
         assert judge_labels(project(np.random.default_rng(seed), {}), SKELETON).score.max() < 0.4
