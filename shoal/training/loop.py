@@ -152,7 +152,7 @@ def fit(
                 done = state.epoch * task.n_steps + state.step
                 _set_rate(optimizer, config, done, total)
                 batch = task.batch(state.epoch, state.step)
-                terms = _gradients(net, task, batch, config, state, device=device)
+                terms = gradients(net, task, batch, config, state, device=device)
                 nn.utils.clip_grad_norm_(net.parameters(), config.clip_norm)
                 optimizer.step()
                 _average(average, net, min(config.ema, (1 + done) / (10 + done)))
@@ -207,7 +207,7 @@ def _set_rate(optimizer: torch.optim.Optimizer, config: TrainConfig, done: int, 
         group["lr"] = learning_rate(config, done, total)
 
 
-def _gradients(
+def gradients(
     net: nn.Module, task: Task, batch: Any, config: TrainConfig, state: State, *, device: torch.device
 ) -> dict[str, float]:
     """Gradients of a batch, in pieces of ``state.micro``, which is halved when memory runs out."""

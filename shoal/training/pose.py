@@ -165,7 +165,7 @@ def train(
         asked = _asked(project, config, rows)
         if earlier:
             _check_same(earlier["training"]["asked"], asked, run_dir)
-        task, net = _prepare(project, rows, run_dir, config, on_progress=on_progress, asked=asked)
+        task, net = prepare(project, rows, run_dir, config, on_progress=on_progress, asked=asked)
         settings = task.info.config
         device = task.device
         logger.info("training on %s", describe(device, settings.train.precision))
@@ -185,10 +185,22 @@ def train(
         )  # fmt: skip
 
 
-def _prepare(
+def prepare(
     project: Project, rows: Split, run_dir: Path, config: RunConfig, *, on_progress: OnProgress, asked: dict[str, Any]
 ) -> tuple[PoseTask, PoseNet]:
-    """Task and network, both seeded, on the device."""
+    """Task and network, both seeded, on the device.
+
+    Args:
+        project: the labels.
+        rows: (train, test) positions in them.
+        run_dir: where the task saves.
+        config: as the user gave it; automatic values are filled in here.
+        on_progress: called per image.
+        asked: stored in last.pt, see ``_asked``.
+
+    Raises:
+        ProjectError: nothing to train on.
+    """
     labels = [project.labels[int(row)] for row in rows[0]]
     if not any(np.isfinite(label.xy).any() or np.isfinite(label.unique_xy).any() for label in labels):
         raise ProjectError(

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from shoal.config.run import load_config
+from shoal.training.settings import resolve
+from shoal.types import LabeledFrame
+
+
+def labels(length: float, n: int = 10) -> list[LabeledFrame]:
+    xy = np.array([[[100, 100], [100 + length, 100]]], np.float32)
+    return [
+        LabeledFrame(Path("x.png"), "v", i, xy, np.ones((1, 2), bool), np.array([-1]), np.zeros((0, 2)))
+        for i in range(n)
+    ]
+
+
+def test_nothing_stays_automatic() -> None:
+    for name in ("light", "resnet_50"):
+        found = resolve(load_config(overrides=[f"model.name={name}"]), labels(80))
+        train = found.train
+        assert found.model.input_scale > 0
+        assert (
+            min(train.crop_px, train.learning_rate, train.heat_sigma_px, train.limb_width_px, train.crops_per_image) > 0
+        )
+
+
+@pytest.mark.parametrize("length", [20.0, 66.0, 120.0, 300.0, 5000.0])
+def test_large_animals_are_shrunk_small_ones_are_not(length: float) -> None:
+    found = resolve(load_config(), labels(length))
+    assert 0.125 <= found.model.input_scale <= 1
+    assert found.model.input_scale == 1 or length * found.model.input_scale >= 32
+    assert found.train.crop_px % 32 == 0
+
+
+def test_what_the_user_sets_stays() -> None:
+    asked = ["model.input_scale=0.3", "train.crop_px=160", "train.learning_rate=0.01", "train.crops_per_image=3"]
+    found = resolve(load_config(overrides=asked), labels(80))
+    assert found.model.input_scale == 0.3
+    assert (found.train.crop_px, found.train.learning_rate, found.train.crops_per_image) == (160, 0.01, 3)
+
+
+def test_few_images_get_more_crops() -> None:
+    few, many = (resolve(load_config(), labels(80, n)).train for n in (5, 2000))
+    assert few.crops_per_image > 1
+    assert many.crops_per_image == 1
+
+
+def test_without_labels_there_are_still_numbers() -> None:
+    nan = labels(float("nan"))
+    assert resolve(load_config(), nan).model.input_scale == 1.0
