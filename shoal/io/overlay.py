@@ -5,6 +5,7 @@ from __future__ import annotations
 import colorsys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -57,7 +58,7 @@ def make_pen(config: RenderConfig, *, width: int, height: int, n_colors: int) ->
     size = min(width, height)
     dot = config.dot_px or max(2, round(size / 280))
     colors = tuple(color_of(i) for i in range(max(n_colors, 1)))
-    return Pen(dot=dot, line=max(1, round(size / 600)), text=max(0.35, size / 2000), colors=colors)
+    return Pen(dot=dot, line=max(1, round(size / 600)), text=max(0.35, size / 1600), colors=colors)
 
 
 def track_drawer(
@@ -136,7 +137,7 @@ def unique_drawer(unique: Poses, config: RenderConfig, *, skeleton: Skeleton, si
                 x, y = (int(v) for v in unique.xy[row, k])
                 cv2.drawMarker(image, (x, y), (255, 255, 255), cv2.MARKER_SQUARE, 4 * pen.dot, pen.line)
                 if config.labels:
-                    _text(image, skeleton.unique[k], (x + 3 * pen.dot, y - 2 * pen.dot), pen, (255, 255, 255))
+                    _text(image, skeleton.unique[k], (x + 3 * pen.dot, y + pen.dot), pen, (255, 255, 255))
 
     return draw
 
@@ -147,7 +148,7 @@ def draw_clock(image: Image, frame: int, fps: float) -> None:
     pen = Pen(2, 1, max(0.4, min(width, height) / 1600), ())
     seconds = frame / fps
     clock = f"{int(seconds // 3600)}:{int(seconds // 60 % 60):02d}:{seconds % 60:05.2f}"
-    _text(image, f"{frame}  {clock}", (8, 8 + round(24 * pen.text)), pen, (255, 255, 255))
+    _text(image, f"{frame}  {clock}", (8, 6), pen, (255, 255, 255))
 
 
 def draw_labels(
@@ -209,26 +210,48 @@ def _trails(image: Image, centre: Float32[ndarray, "M 2"], track: Int64[ndarray,
 
 def _name(image: Image, name: str, points: Float32[ndarray, "N 2"], pen: Pen, color: tuple[int, int, int]) -> None:
     """The name above the animal, kept inside the frame."""
-    (width, height), _ = cv2.getTextSize(name, FONT, pen.text, 1)
+    height, width = _stamp(name, pen.text, color)[0].shape[:2]
     x = int(points[:, 0].mean() - width / 2)
-    y = int(points[:, 1].min()) - 3 * pen.dot
-    if y < height + 2:
-        y = int(points[:, 1].max()) + height + 3 * pen.dot
-    x = min(max(x, 2), max(image.shape[1] - width - 2, 2))
-    _text(image, name, (x, y), pen, color)
+    y = int(points[:, 1].min()) - 2 * pen.dot - height
+    if y < 0:
+        y = int(points[:, 1].max()) + 2 * pen.dot
+    _text(image, name, (min(max(x, 0), image.shape[1] - width), y), pen, color)
 
 
 def _text(image: Image, text: str, at: tuple[int, int], pen: Pen, color: tuple[int, int, int]) -> None:
-    cv2.putText(image, text, at, FONT, pen.text, INK, 3, cv2.LINE_AA)
-    cv2.putText(image, text, at, FONT, pen.text, color, 1, cv2.LINE_AA)
+    """Lay a text with its upper left corner at ``at``; what leaves the frame is cut off."""
+    ink, veil = _stamp(text, pen.text, color)
+    height, width = ink.shape[:2]
+    x, y = at
+    left, top, right, bottom = max(x, 0), max(y, 0), min(x + width, image.shape[1]), min(y + height, image.shape[0])
+    if left >= right or top >= bottom:
+        return
+    part = slice(top - y, bottom - y), slice(left - x, right - x)
+    under = image[top:bottom, left:right]
+    cv2.add(cv2.multiply(under, veil[part], scale=1 / 255), ink[part], dst=under)
+
+
+@lru_cache(maxsize=256)
+def _stamp(text: str, size: float, color: tuple[int, int, int]) -> tuple[Image, Image]:
+    """A text with a dark rim as (colours to add, share of the background to keep x 255).
+
+    Drawn once: OpenCV's text costs more than all the rest of an animal.
+    """
+    (width, height), base = cv2.getTextSize(text, FONT, size, 1)
+    mask = np.zeros((height + base + 4, width + 8), np.uint8)
+    cv2.putText(mask, text, (3, height + 1), FONT, size, 255, 1, cv2.LINE_AA)
+    rim = cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3)))
+    letter, dark = mask[..., None] / 255.0, rim[..., None] / 255.0
+    ink = letter * np.array(color) + (dark - letter) * np.array(INK)
+    return ink.round().astype(np.uint8), np.repeat((255 * (1 - dark)).round().astype(np.uint8), 3, axis=2)
 
 
 def _legend(image: Image, names: Sequence[str], pen: Pen) -> None:
-    step = round(34 * pen.text)
+    step = _stamp("Ag", pen.text, INK)[0].shape[0]
     for i, name in enumerate(names):
-        y = image.shape[0] - 10 - step * (len(names) - 1 - i)
-        _dot(image, 14 << SHIFT, (y - step // 4) << SHIFT, pen, pen.colors[i])
-        _text(image, name, (26, y), pen, pen.colors[i])
+        y = image.shape[0] - 8 - step * (len(names) - i)
+        _dot(image, 14 << SHIFT, (y + step // 2) << SHIFT, pen, pen.colors[i])
+        _text(image, name, (24, y), pen, pen.colors[i])
 
 
 def _centres(xy: Float32[ndarray, "M K 2"], shown: Bool[ndarray, "M K"]) -> Float32[ndarray, "M 2"]:
