@@ -75,12 +75,22 @@ def join_cost(i, j, gap, xy, velocity, shape, beta, sigma, shape_sigma, shape_an
     if known == 2:  # nobody knows when in the gap velocity changed: a startle widens its own errors
         a_x, a_y = velocity[j, 0, 0] - velocity[i, 1, 0], velocity[j, 0, 1] - velocity[i, 1, 1]
         variance += (TURN * min(dt, beta)) ** 2 * (a_x * a_x + a_y * a_y)
-    cost = min(student(e_x * e_x + e_y * e_y, variance, area / (2 * np.pi)), worst)
+    broad = area / (2 * np.pi)
+    cost = min(student(e_x * e_x + e_y * e_y, min(variance, broad), broad), worst)
     bend = shape_square(shape[i, 1], shape[j, 0])
     if bend >= 0:
         any_square = shape_any * shape_any
         cost += student(bend, shape_sigma[ahead] ** 2, any_square) - student(bend, any_square, any_square)
     return cost + GAP_COST * np.log1p(gap)
+
+
+@njit(cache=True, nogil=True)
+def least_cost(gap, sigma, shape_sigma, shape_any, area):
+    """Lower bound of ``join_cost`` for this gap; it rises with the gap, as the scales do."""
+    ahead = min(gap + 1, sigma.shape[1] - 1)
+    scale = min(sigma[0, ahead], sigma[1, ahead], sigma[2, ahead])
+    motion = np.log(scale**2 * 2 * np.pi / area)
+    return motion + 2 * np.log(shape_sigma[ahead] / shape_any) + GAP_COST * np.log1p(gap)
 
 
 @njit(cache=True, nogil=True)
@@ -120,7 +130,7 @@ def candidates(first, last, max_gap, max_joins, max_looked, model):
         n_kept, dearest = 0, 0
         for j in range(begin, min(n, begin + max_looked)):
             gap = first[j] - last[i] - 1
-            if gap > max_gap:
+            if gap > max_gap or (n_kept == max_joins and least_cost(gap, *model[4:8]) > kept_cost[dearest]):
                 break
             value = join_cost(i, j, gap, *model)
             if n_kept < max_joins:
