@@ -22,7 +22,7 @@ from shoal.cli.session import print_error
 from shoal.cli.status import status
 from shoal.cli.track import track
 from shoal.cli.train import train
-from shoal.errors import ShoalError
+from shoal.errors import ResourceError, ShoalError
 
 app = typer.Typer(
     name="shoal",
@@ -69,6 +69,12 @@ def main() -> None:
     except ShoalError as error:
         print_error(error)
         sys.exit(error.exit_code)
+    except BrokenPipeError:  # `shoal ... | head`
+        sys.stdout = None
+        sys.exit(0)
+    except OSError as error:
+        print_error(ResourceError(f"{error.strerror or error}\nwhere: {error.filename or 'unknown'}"))
+        sys.exit(ResourceError.exit_code)
 
 
 if __name__ == "__main__":

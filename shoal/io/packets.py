@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -20,7 +21,7 @@ from shoal.errors import VideoError
 
 log = logging.getLogger(__name__)
 
-DECODE_THREADS = 2  # one more than the consumer can use on the smallest machine; contents do not depend on it
+DECODE_THREADS = min(4, os.cpu_count() or 1)  # of one file; the pictures do not depend on it
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +32,7 @@ class PacketIndex:
         pts: (N,) presentation timestamps in ``time_base``, ascending; may repeat.
         key_pts: (S,) timestamps of keyframes that can be seeked to, ascending.
         key_dts: (S,) their decoding timestamps.
-        time_base: seconds per tick.
+        time_base: seconds per tick, as (numerator, denominator).
         is_timed: False where timestamps are missing or contradict the decoder's order; frames are
             then counted from the start of the file.
     """
@@ -39,8 +40,13 @@ class PacketIndex:
     pts: Int64[ndarray, "N"]
     key_pts: Int64[ndarray, "S"]
     key_dts: Int64[ndarray, "S"]
-    time_base: Fraction
+    time_base: tuple[int, int]
     is_timed: bool
+
+    @property
+    def tick(self) -> Fraction:
+        """Seconds per tick."""
+        return Fraction(*self.time_base)
 
 
 def decode_between(
@@ -163,4 +169,5 @@ def read_index(container: Any, stream: Any) -> PacketIndex:
     if len(table):  # a keyframe whose timestamp repeats cannot tell which of the frames it is
         first = np.searchsorted(sorted_pts, table[:, 0], side="left")
         table = table[np.searchsorted(sorted_pts, table[:, 0], side="right") - first == 1]
-    return PacketIndex(sorted_pts, table[:, 0], table[:, 1], Fraction(stream.time_base or 1), is_timed)
+    tick = Fraction(stream.time_base or 1)
+    return PacketIndex(sorted_pts, table[:, 0], table[:, 1], (tick.numerator, tick.denominator), is_timed)

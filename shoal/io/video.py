@@ -8,9 +8,11 @@ its timestamp, so a frame that cannot be decoded is missing from the output and 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import logging
+import os
 from collections.abc import Generator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -24,13 +26,15 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from numpy import ndarray
 
-from shoal.errors import VideoError
+from shoal.errors import ArtifactError, VideoError
+from shoal.io.artifacts import load_table, save_table
 from shoal.io.packets import PacketIndex, decode_between, decode_packets, open_container, packets_of, read_index, seek
 from shoal.types import FrameBatch
 
 log = logging.getLogger(__name__)
 
 MEBIBYTE = 1 << 20
+REMEMBERED_FROM = 256 * MEBIBYTE  # files from this size on are read through once, not once per command
 ORDER_CHECK_FRAMES = 32  # more than H.264's largest reordering depth (16)
 
 
@@ -87,11 +91,14 @@ def probe(path: Path) -> VideoInfo:
 @lru_cache(maxsize=16)
 def _probe(path: Path, size: int, mtime_ns: int) -> VideoInfo:
     """Cached per state of the file: the packets of a day of video take minutes to read."""
+    content = _content_hash(path, size)
     with open_container(path) as container:
         stream = container.streams.video[0]
-        index = read_index(container, stream)
         header_rate, header_frames = stream.average_rate or stream.base_rate, stream.frames
         codec = stream.codec_context.name
+        index = (
+            _remembered_index(container, stream, content) if size >= REMEMBERED_FROM else read_index(container, stream)
+        )
     if not len(index.pts):
         raise VideoError(f"expected frames, got a video without any\nwhere: {path}", hint="the recording failed")
     if header_frames and header_frames != len(index.pts):
@@ -100,12 +107,12 @@ def _probe(path: Path, size: int, mtime_ns: int) -> VideoInfo:
     rotation = int(getattr(first, "rotation", 0)) // 90 % 4
     height, width = (first.height, first.width) if rotation % 2 == 0 else (first.width, first.height)
     fps, source, is_variable = _frame_rate(index, header_rate)
-    digest = hashlib.sha256(index.pts.tobytes() + str(index.time_base).encode()).hexdigest()[:16]
-    start = float(index.pts[0] * index.time_base) if index.is_timed else 0.0
+    digest = hashlib.sha256(index.pts.tobytes() + str(index.tick).encode()).hexdigest()[:16]
+    start = float(index.pts[0] * index.tick) if index.is_timed else 0.0
     return VideoInfo(
         path=path, width=width, height=height, fps=fps, fps_source=source, is_variable=is_variable,
         n_frames=len(index.pts), start_time=start, codec=codec, rotation=rotation, index=index, digest=digest,
-        identity=_identity(path, size, digest),
+        identity=hashlib.sha256(f"{content} {digest}".encode()).hexdigest()[:32],
     )  # fmt: skip
 
 
@@ -202,7 +209,7 @@ def _frame_rate(index: PacketIndex, header: Fraction | None) -> tuple[Fraction, 
     ticks = int(index.pts[-1] - index.pts[0])
     if not index.is_timed or n < 2 or ticks <= 0:
         return Fraction(header or 25), "header", False
-    measured = Fraction(n - 1) / (ticks * index.time_base)
+    measured = Fraction(n - 1) / (ticks * index.tick)
     steps = np.diff(index.pts)
     is_variable = bool((np.abs(steps - ticks / (n - 1)) > max(1.0, 0.1 * ticks / (n - 1))).any())
     if header and abs(measured / header - 1) < Fraction(1, 1000):
@@ -210,13 +217,26 @@ def _frame_rate(index: PacketIndex, header: Fraction | None) -> tuple[Fraction, 
     return measured.limit_denominator(1001), "timestamps", is_variable
 
 
-def _identity(path: Path, size: int, digest: str) -> str:
-    found = hashlib.sha256(f"{size} {digest}".encode())
+def _content_hash(path: Path, size: int) -> str:
+    """Hash of a file's size and of its first, middle and last MiB."""
+    found = hashlib.sha256(str(size).encode())
     with path.open("rb") as file:
         for offset in (0, max(0, size // 2 - MEBIBYTE // 2), max(0, size - MEBIBYTE)):
             file.seek(offset)
             found.update(file.read(MEBIBYTE))
     return found.hexdigest()[:32]
+
+
+def _remembered_index(container: Any, stream: Any, content: str) -> PacketIndex:
+    """The packet index from the user's cache, or read and put there: a day of video takes minutes to read."""
+    file = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "shoal" / "videos" / f"{content}.npz"
+    try:
+        return load_table(file, PacketIndex)
+    except ArtifactError:
+        index = read_index(container, stream)
+    with contextlib.suppress(OSError):  # a full or read-only cache costs time only
+        save_table(file, index)
+    return index
 
 
 def _rgb(frame: av.VideoFrame, info: VideoInfo, reformatter: VideoReformatter) -> ndarray:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from shoal.config.run import RunConfig
-from shoal.errors import PartialFailure, ShoalError, VideoError
+from shoal.errors import PartialFailure, ResourceError, ShoalError, VideoError
 from shoal.io.dlc.project import read_project
 from shoal.run.evaluation import evaluate
 from shoal.run.models import find_model, train
@@ -51,6 +51,10 @@ def for_each(items: Iterable[Path], work: Callable[[Path], T]) -> Batch[T]:
                 log.error("%s: %s", item.name, error.message.splitlines()[0])
             batch.failures.append((str(item), error.message.splitlines()[0]))
             batch.errors.append(error)
+        except OSError as error:
+            reason = f"{error.strerror or error}: {error.filename or item}"
+            batch.failures.append((str(item), reason))
+            batch.errors.append(ResourceError(f"{reason}\nwhere: {item}", hint="is the disk full, or read-only?"))
         except Exception as error:  # a bug must not cost the other videos of a night
             log.exception("%s: a bug in shoal", item.name)
             batch.failures.append((str(item), f"bug: {type(error).__name__}: {error}"))

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from shoal.config.run import RunConfig
-from shoal.io.artifacts import write_json
+from shoal.errors import InputError
+from shoal.io.artifacts import read_json, write_json
 from shoal.io.video import probe
 from shoal.run.batch import render_run
 from shoal.run.evaluation import evaluate, evaluate_tracks
@@ -52,6 +53,7 @@ def demo(dest: Path, *, seed: int = 0, config: RunConfig, on_progress: OnProgres
     scene, dest = SCENES["demo"], Path(dest)
     counted = config.stitch.model_copy(update={"n_animals": scene.n_fish, "count": "exact"})
     config = config.model_copy(update={"stitch": counted})
+    _claim(dest, seed)
     clock = _Stopwatch()
     project, video = dest / "project", dest / "test.mp4"
     if not (project / "config.yaml").is_file():
@@ -111,6 +113,19 @@ def format_demo(found: Mapping[str, Any]) -> str:
         rows.append((row["step"], f"{row['seconds']:.1f} s{speed}"))
     rows.append(("all", f"{found['seconds']:.1f} s"))
     return "\n".join([*(f"{name:<20}{value:>24}" for name, value in rows), "", found["text"], ""])
+
+
+def _claim(dest: Path, seed: int) -> None:
+    """One folder, one seed: what lies there already is used again.
+
+    Raises:
+        InputError: the folder holds the demo of another seed.
+    """
+    made = {"seed": seed, "labelled_frames": LABELLED_FRAMES, "videos": PROJECT_VIDEOS, "test_frames": TEST_FRAMES}
+    about = dest / "demo.json"
+    if about.is_file() and read_json(about) != made:
+        raise InputError(f"expected the demo of seed {seed}, got another one\nwhere: {dest}", hint="--dest DIR")
+    write_json(about, made)
 
 
 class _Stopwatch:

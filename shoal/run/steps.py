@@ -128,6 +128,7 @@ def analyze(
     _record_bad_frames(run_dir, info, all_spans)
     track(run_dir, config)
     remove_partial(run_dir)
+    _log_summary(run_dir, all_spans)
     return run_dir
 
 
@@ -242,7 +243,13 @@ def status(paths: Sequence[Path]) -> list[dict[str, Any]]:
 
 def _prepare(run_dir: Path, info: VideoInfo, engine: Engine, config: RunConfig, *, is_new: bool) -> tuple[Span, ...]:
     """Write what describes the run; the plan is fixed at the first start."""
-    write_video(run_dir, info, [])
+    try:
+        write_video(run_dir, info, [])
+    except OSError as error:
+        raise InputError(
+            f"expected a folder that can be written to, got: {error}\nwhere: {run_dir}",
+            hint="--dest DIR puts the results elsewhere",
+        ) from error
     write_card(run_dir, engine.card)
     write_config(run_dir, config)
     plan = run_dir / "plan.json"
@@ -271,6 +278,26 @@ def _record_bad_frames(run_dir: Path, info: VideoInfo, all_spans: Sequence[Span]
     if bad:
         log.warning("%s: %d frames cannot be read and stay empty", info.path.name, len(bad))
     write_video(run_dir, info, bad)
+
+
+def _log_summary(run_dir: Path, all_spans: Sequence[Span]) -> None:
+    """What a person would ask next."""
+    seen = [entry for span in all_spans if (entry := read_entry(run_dir, "predict", span))]
+    poses = [entry for span in all_spans if (entry := read_entry(run_dir, "assemble", span))]
+    stitched = read_entry(run_dir, "stitch")
+    frames, capped = (sum(entry["counts"][name] for entry in seen) for name in ("frames", "capped"))
+    seconds = sum(entry["seconds"] for entry in seen)
+    animals = sum(entry["counts"]["animals"] for entry in poses)
+    log.info(
+        "%s: %d frames at %.1f frames/s, %.2f animals per frame, %d tracks",
+        run_dir.name, frames, frames / max(seconds, 1e-3), animals / max(frames, 1),
+        stitched["counts"]["tracks"] if stitched else 0,
+    )  # fmt: skip
+    if capped:
+        log.warning(
+            "%s: %d times a keypoint had more peaks in a frame than are kept (predict.max_peaks); "
+            "is the network trained long enough?", run_dir.name, capped,
+        )  # fmt: skip
 
 
 def _associate(run_dir: Path, config: RunConfig, all_spans: Sequence[Span], expected: str, prints: Prints) -> None:

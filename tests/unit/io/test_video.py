@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from shoal.errors import VideoError
+from shoal.io import video
 from shoal.io.video import VideoWriter, probe, read_frames
 
 BITS, BAR, SIDE = 9, 10, 32
@@ -233,6 +234,26 @@ def test_identity_depends_on_content_only(numbered, tmp_path):
     data[-1] ^= 1
     copy.write_bytes(data)
     assert probe(copy).identity != probe(numbered).identity
+
+
+def test_a_long_video_is_read_through_once(numbered, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    plain = probe(numbered)
+    monkeypatch.setattr(video, "REMEMBERED_FROM", 1)
+    video._probe.cache_clear()
+    assert probe(numbered).identity == plain.identity
+    (kept,) = (tmp_path / "shoal" / "videos").iterdir()
+    video._probe.cache_clear()
+    monkeypatch.setattr(video, "read_index", None)
+    again = probe(numbered)
+    assert (again.identity, again.n_frames, again.fps) == (plain.identity, 120, 25)
+    assert numbers_in(numbered, start=77, stop=80) == ([77, 78, 79], [77, 78, 79])
+    monkeypatch.undo()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(video, "REMEMBERED_FROM", 1)
+    kept.write_bytes(b"damaged")
+    video._probe.cache_clear()
+    assert probe(numbered).identity == plain.identity
 
 
 def test_writer_leaves_nothing_after_an_error(tmp_path):
