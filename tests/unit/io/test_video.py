@@ -299,3 +299,14 @@ def test_one_frame(tmp_path):
         writer.write(picture(3))
     assert probe(path).n_frames == 1
     assert numbers_in(path) == ([0], [3])
+
+
+@pytest.mark.data
+def test_an_old_444_stream_decodes_after_seeking(shoal_data):
+    """x264 before build 151 wrote 4:4:4 that decoders must know of from the stream's head; seeking skips the head."""
+    path = shoal_data / "dlc_openfield" / "videos" / "m3v1mp4.mp4"
+    straight = {int(batch.frame[0]): batch.images[0] for batch in read_frames(path, batch=1, stop=400)}
+    for start in (190, 300, 366, 380):
+        batch = next(read_frames(path, start=start, batch=4))
+        assert batch.frame.tolist() == list(range(start, start + 4))
+        assert all((image == straight[start + i]).all() for i, image in enumerate(batch.images))
