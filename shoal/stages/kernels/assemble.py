@@ -99,20 +99,28 @@ def link_weights(nodes, keypoint, is_edge, source, target, strength, absent, loc
 
 
 @njit(cache=True, nogil=True)
-def gather(nodes, group, keypoint, xy, n_keypoints):
-    """Groups of one frame as rows of peaks: (G, K) peak rows, -1 = missing; index of each node's group."""
+def gather(nodes, group, keypoint, n_keypoints, min_keypoints):
+    """Groups of one frame that have enough keypoints.
+
+    Returns:
+        (G, K) peak rows, -1 = missing; (n,) group of each node, -1 = none.
+    """
     n = len(nodes)
+    size = np.zeros(n, np.int64)
+    for i in range(n):
+        size[group[i]] += 1
     index = np.full(n, -1)
     n_groups = 0
     for i in range(n):
-        if group[i] == i:
+        if size[i] >= min_keypoints:
             index[i] = n_groups
             n_groups += 1
     rows = np.full((n_groups, n_keypoints), -1)
     of_node = np.empty(n, np.int64)
     for i in range(n):
         of_node[i] = index[group[i]]
-        rows[of_node[i], keypoint[nodes[i]]] = nodes[i]
+        if of_node[i] >= 0:
+            rows[of_node[i], keypoint[nodes[i]]] = nodes[i]
     return rows, of_node
 
 
@@ -203,7 +211,8 @@ def best_first(rows, score, xy):
                 middle[g, 0] += xy[rows[g, k], 0]
                 middle[g, 1] += xy[rows[g, k], 1]
                 n += 1
-        middle[g] /= max(n, 1)
+        middle[g, 0] /= max(n, 1)
+        middle[g, 1] /= max(n, 1)
     order = np.arange(n_groups)
     for p in range(1, n_groups):  # insertion sort: few groups, and numba's argsort has one key
         g, q = order[p], p - 1
@@ -274,23 +283,21 @@ def group_frames(
         nodes = nodes[:n]
         s, t = source[first:last], target[first:last]
         group = contract(link_weights(nodes, keypoint, is_edge, s, t, strength[first:last], absent, local))
-        rows, of_node = gather(nodes, group, keypoint, xy, n_keypoints)
+        rows, of_node = gather(nodes, group, keypoint, n_keypoints, min_keypoints)
         limb_sum = np.zeros(len(rows))
         for k in range(first, last):
             g = of_node[local[source[k]]]
-            if g == of_node[local[target[k]]]:
+            if g >= 0 and g == of_node[local[target[k]]]:
                 limb_sum[g] += affinity[k]
-        enough = np.zeros(len(rows), np.bool_)
-        for g in range(len(rows)):
-            enough[g] = (rows[g] >= 0).sum() >= min_keypoints
-        rows, limb_sum = rows[enough], limb_sum[enough]
         score = score_groups(rows, confidence, edges, limb_sum)
         order = best_first(rows, score, xy)
         keep = merge_duplicates(rows, order, xy, overlap, distance)
         n_kept = 0
         for g in order:
             if keep[g] and n_kept < max_animals:
-                out_frame[n_out], out_rows[n_out], out_score[n_out] = f, rows[g], score[g]
+                out_frame[n_out], out_score[n_out] = f, score[g]
+                for k in range(n_keypoints):
+                    out_rows[n_out, k] = rows[g, k]
                 n_out += 1
                 n_kept += 1
     return out_frame[:n_out], out_rows[:n_out], out_score[:n_out]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
-
 import numpy as np
 from numba import njit
 
@@ -116,7 +114,7 @@ def candidates(first, last, max_gap, max_joins, max_looked, model):
         model: the arguments of ``join_cost`` from ``xy`` on.
 
     Returns:
-        source, target, cost of at most C x max_joins joins, grouped by source, targets ascending.
+        source, target, cost of at most C x max_joins joins, grouped by source.
     """
     n = len(first)
     source = np.empty(n * max_joins, np.int64)
@@ -140,11 +138,13 @@ def candidates(first, last, max_gap, max_joins, max_looked, model):
                 kept[dearest], kept_cost[dearest] = j, value
             else:
                 continue
-            dearest = np.argmax(kept_cost[:n_kept])
-        order = np.argsort(kept[:n_kept])
-        for k in order:
-            source[n_out], target[n_out], cost[n_out] = i, kept[k], kept_cost[k]
-            n_out += 1
+            dearest = 0
+            for k in range(1, n_kept):
+                if kept_cost[k] > kept_cost[dearest]:
+                    dearest = k
+        for k in range(n_kept):
+            source[n_out + k], target[n_out + k], cost[n_out + k] = i, kept[k], kept_cost[k]
+        n_out += n_kept
     return source[:n_out], target[:n_out], cost[:n_out]
 
 
@@ -167,7 +167,8 @@ def _build(reward, start_cost, end_cost, source, target, cost):
     for k in range(n_arcs):
         arc_start[tails[k] + 1] += 1
         arc_start[heads[k] + 1] += 1
-    arc_start = np.cumsum(arc_start)
+    for node in range(n_nodes):
+        arc_start[node + 1] += arc_start[node]
     place = arc_start[:-1].copy()
     head = np.empty(2 * n_arcs, np.int64)
     price = np.empty(2 * n_arcs)
@@ -181,6 +182,36 @@ def _build(reward, start_cost, end_cost, source, target, cost):
         head[a], price[a], is_open[a], reverse[a] = heads[k], prices[k], True, b
         head[b], price[b], reverse[b] = tails[k], -prices[k], a
     return arc_start, head, price, is_open, reverse
+
+
+@njit(cache=True, nogil=True)
+def push(keys, items, size, key, item):
+    """Add to a binary heap held in two arrays (smaller to compile than numba's heapq); the new size."""
+    at = size
+    while at > 0 and keys[(at - 1) // 2] > key:
+        keys[at], items[at] = keys[(at - 1) // 2], items[(at - 1) // 2]
+        at = (at - 1) // 2
+    keys[at], items[at] = key, item
+    return size + 1
+
+
+@njit(cache=True, nogil=True)
+def pop(keys, items, size):
+    """Take the smallest off the heap: its key, its item, the new size."""
+    top_key, top_item = keys[0], items[0]
+    size -= 1
+    key, item = keys[size], items[size]
+    at = 0
+    while 2 * at + 1 < size:
+        child = 2 * at + 1
+        if child + 1 < size and keys[child + 1] < keys[child]:
+            child += 1
+        if keys[child] >= key:
+            break
+        keys[at], items[at] = keys[child], items[child]
+        at = child
+    keys[at], items[at] = key, item
+    return top_key, top_item, size
 
 
 @njit(cache=True, nogil=True)
@@ -215,15 +246,18 @@ def cheapest_paths(reward, start_cost, end_cost, source, target, cost, max_paths
                 potential[head[a]] = potential[node] + price[a]
     distance = np.empty(n_nodes)
     came_by = np.empty(n_nodes, np.int64)
+    heap_keys = np.empty(len(head) + 1)  # no more entries than arcs
+    heap_items = np.empty(len(head) + 1, np.int64)
     paid = np.empty(min(max_paths, n))
     n_paths = 0
     while n_paths < min(max_paths, n):
-        distance[:] = np.inf
+        for node in range(n_nodes):
+            distance[node] = np.inf
         distance[begin] = 0.0
-        heap = [(0.0, begin)]
+        heap_keys[0], heap_items[0], n_heap = 0.0, begin, 1
         reached = False
-        while len(heap):
-            here, node = heapq.heappop(heap)
+        while n_heap:
+            here, node, n_heap = pop(heap_keys, heap_items, n_heap)
             if here > distance[node]:
                 continue
             if node == end:
@@ -237,7 +271,7 @@ def cheapest_paths(reward, start_cost, end_cost, source, target, cost, max_paths
                 if there < distance[to]:
                     distance[to] = there
                     came_by[to] = a
-                    heapq.heappush(heap, (there, to))
+                    n_heap = push(heap_keys, heap_items, n_heap, there, to)
         if not reached:
             break
         limit = distance[end]
