@@ -33,11 +33,29 @@ EYE_S, FIN_S, FIN_LENGTH = 0.115, 0.27, 0.15
 _OUTLINES = {
     "cichlid": (
         (-0.03, 0.0, 0.015, 0.05, 0.1, 0.18, 0.28, 0.4, 0.55, 0.7, 0.8, 0.87, 0.93, 1.0, 1.06, 1.11, 1.14),
-        (0.0, 0.022, 0.036, 0.058, 0.078, 0.096, 0.104, 0.098, 0.076, 0.05, 0.033, 0.023, 0.02, 0.024, 0.026, 0.02, 0.0),
+        (
+            0.0,
+            0.022,
+            0.036,
+            0.058,
+            0.078,
+            0.096,
+            0.104,
+            0.098,
+            0.076,
+            0.05,
+            0.033,
+            0.023,
+            0.02,
+            0.024,
+            0.026,
+            0.02,
+            0.0,
+        ),
     ),
     "zebrafish": (
         (-0.03, 0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.06, 1.14),
-        (0.0, 0.022, 0.04, 0.058, 0.068, 0.067, 0.066, 0.066, 0.063, 0.053, 0.042, 0.033, 0.025, 0.02, 0.014, 0.0),
+        (0.0, 0.032, 0.048, 0.06, 0.068, 0.067, 0.066, 0.066, 0.063, 0.053, 0.042, 0.033, 0.025, 0.02, 0.014, 0.0),
     ),
 }
 
@@ -89,7 +107,7 @@ def make_fish(scene: Scene, fish_seed: int, *, day: int = 0) -> tuple[Fish, ...]
 def _make_one(scene: Scene, rng: np.random.Generator, day: int) -> Fish:
     low, high = scene.skin.body_px
     length = float(rng.uniform(low, high)) * (1 + scene.skin.growth_per_day * rng.uniform(0.5, 1.5)) ** day
-    plump = 1 + 0.05 * rng.standard_normal()
+    plump = 1 + 0.05 * scene.skin.contrast * rng.standard_normal()
     # about 1.3 texels a pixel: finer would alias, coarser would blur
     rows = round(1.3 * length * (S_MAX - S_MIN))
     columns = round(1.3 * length * 2 * STRIP) | 1

@@ -61,10 +61,10 @@ def add_noise(frame, bank, top, left):
 def draw_strip(line, normal, reach, shade, skin, mask, roll, luma, u, v, s_best, v_best):
     """Draw a texture bent along a polyline into a 4:2:0 frame.
 
-    line, normal (P, 2) px, reach px (half width of the strip), shade (P,) gain of the luma, skin (S, V, 4),
-    mask (H, W) 0-255, roll: shift of the pattern (not of the outline) across, luma (H, W), u, v (H/2, W/2); s_best, v_best: scratch of the frame's
-    size, v_best all above 2 and left so. A pixel that two folds of the strip cover takes the fold whose
-    axis is nearer.
+    line, normal (P, 2) px, reach px (half width of the strip), shade (P,) gain of the luma, skin (S, V, 4), mask
+    (H, W) 0-255, roll: shift of the pattern (not of the outline) across, luma (H, W), u, v (H/2, W/2); s_best,
+    v_best: scratch of the frame's size, v_best all above 2 and left so. A pixel that two folds of the strip cover
+    takes the fold whose axis is nearer.
     """
     height, width = luma.shape
     points = line.shape[0]

@@ -96,7 +96,9 @@ class Renderer:
             across = np.repeat(np.array([[-along[1], along[0]]], np.float32) / max(size, 1e-3), 2, 0)
             self._strip(target, ends, across, 0.5 * size, shade[7:9], fish.fin, self.backdrop.open)
         roll = float(swim.roll[row, i])
-        self._strip(target, line, bodies.normal[row, i], STRIP * fish.length, shade, fish.skin, self.backdrop.open, roll)
+        self._strip(
+            target, line, bodies.normal[row, i], STRIP * fish.length, shade, fish.skin, self.backdrop.open, roll
+        )
 
     def _reflection(self, target: tuple, bodies: Bodies, row: int, i: int, wall: int, gain: ndarray) -> None:
         """The fish as the glass shows it, if it is near enough."""

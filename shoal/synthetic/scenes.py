@@ -42,13 +42,13 @@ class Behaviour:
         startle_speed: median peak speed of a startled fish.
     """
 
-    pace: float = 1.65
+    pace: float = 2.2
     burst_rate: float = 3.0
     glide_s: float = 0.55
-    school: float = 0.45
-    personal_space: float = 0.55
-    rest: float = 0.06
-    chase: float = 0.05
+    school: float = 0.3
+    personal_space: float = 0.8
+    rest: float = 0.02
+    chase: float = 0.02
     hide: float = 0.0
     hide_s: float = 4.0
     bout_s: float = 2.5
@@ -155,7 +155,7 @@ _ZEBRA = Scene(
     margins=(40.0, 12.0, 205.0, 20.0),
     megabit_s=2.6,
     behaviour=Behaviour(),
-    skin=Skin(species="zebrafish", body_px=(61.0, 69.0)),
+    skin=Skin(species="zebrafish", body_px=(61.5, 68.5), contrast=0.2, tone=0.02),
     look=Look(
         floor="plain",
         grey=True,
@@ -183,9 +183,9 @@ _LAB = replace(
     shelter=(1.9, 1.45),
     megabit_s=7.5,
     behaviour=replace(
-        _ZEBRA.behaviour, pace=1.05, rest=0.2, chase=0.12, hide=0.06, school=0.25, startles_per_minute=2.0
+        _ZEBRA.behaviour, pace=1.3, rest=0.2, chase=0.12, hide=0.06, personal_space=0.6, startles_per_minute=2.0
     ),
-    skin=Skin(species="cichlid", body_px=(88.0, 128.0)),
+    skin=Skin(species="cichlid", body_px=(88.0, 128.0), contrast=0.5, tone=0.04),
     look=Look(),
 )
 

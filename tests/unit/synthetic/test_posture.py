@@ -18,7 +18,8 @@ def still(xy, heading=(0.0, 0.0), height=(0.2, 0.8), bend=0.0):
     """Two fish at rest: one frame."""
     zero = np.zeros((1, 2), np.float32)
     return Swim(
-        xy=np.array([xy], np.float32), heading=np.array([heading], np.float32), bend=zero + bend, phase=zero, beat=zero, roll=zero,
+        xy=np.array([xy], np.float32), heading=np.array([heading], np.float32), bend=zero + bend, phase=zero, beat=zero,
+        roll=zero,
         height=np.array([height], np.float32), fins=np.full((1, 2, 2), 1.0, np.float32), speed=zero,
     )  # fmt: skip
 
