@@ -29,7 +29,7 @@ class AugmentConfig(Settings):
 class TrainConfig(Settings):
     """The recipe. Steps, not seconds, so that the same seed gives the same network."""
 
-    epochs: int = Field(default=200, gt=0, description="passes over the labelled frames")
+    epochs: int = Field(default=60, gt=0, description="passes over the labelled frames")
     batch_size: int = Field(default=8, gt=0, description="crops per step")
     crop_px: int = Field(
         default=0, ge=0, description="side of a training crop at the network's scale; 0 = by the body length"

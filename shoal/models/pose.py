@@ -67,6 +67,9 @@ class PoseNet(nn.Module):
         input_scale: frames are shrunk by this first.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, body: nn.Module, *, mean: tuple[float, ...], std: tuple[float, ...], input_scale: float) -> None:
         super().__init__()
         self.body = body

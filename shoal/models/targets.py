@@ -67,7 +67,7 @@ class Targets:
     def rows(self, rows: slice) -> Targets:
         """Some images of the batch; the normalisers stay those of the whole batch."""
         cut = {f.name: getattr(self, f.name) for f in fields(self)}
-        return Targets(**{n: v[rows] if isinstance(v, Tensor) else v for n, v in cut.items()})
+        return Targets(**{n: v[rows] if isinstance(v, Tensor) else v for n, v in cut.items()})  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,8 @@ def read_image(path: Path) -> UInt8[ndarray, "H W 3"]:
     Raises:
         ProjectError: missing or not an image.
     """
-    image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR) if path.is_file() else None
+    data = np.fromfile(path, np.uint8) if path.is_file() else np.zeros(0, np.uint8)
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
     if image is None:
         raise ProjectError(f"expected an image, got {'something else' if path.is_file() else 'nothing'}\nwhere: {path}")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
@@ -192,7 +193,7 @@ def draw_patches(
 def _matrices(rng: np.random.Generator, n: int, crop: int, config: AugmentConfig) -> tuple[ndarray, ndarray]:
     """(crop px -> offset from the crop's centre in patch px (n, 2, 3), mirrored (n,))."""
     angle = np.deg2rad(rng.uniform(-config.rotation_deg, config.rotation_deg, n))
-    scale = np.exp(rng.uniform(*np.log(config.scale), n))
+    scale = np.exp(rng.uniform(np.log(config.scale[0]), np.log(config.scale[1]), n))
     flipped = rng.random(n) < config.flip
     cos, sin = np.cos(angle) / scale, np.sin(angle) / scale
     sign = np.where(flipped, -1.0, 1.0)

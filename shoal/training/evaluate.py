@@ -100,6 +100,6 @@ def truth_poses(labels: Sequence[LabeledFrame], *, n_keypoints: int, n_unique: i
     xy = np.concatenate([np.zeros((0, n_keypoints, 2)), *(label.xy for label in labels)])
     animals = Poses(frame, item, xy, np.isfinite(xy[..., 0]), np.ones(len(xy)), span)
     rows = np.arange(len(labels) if n_unique else 0)
-    unique_xy = np.stack([labels[row].unique_xy for row in rows]) if len(rows) else np.zeros((0, n_unique, 2))
+    unique_xy = np.stack([labels[int(row)].unique_xy for row in rows]) if len(rows) else np.zeros((0, n_unique, 2))
     unique = Poses(rows, np.zeros(len(rows)), unique_xy, np.isfinite(unique_xy[..., 0]), np.ones(len(rows)), span)
     return animals, unique

@@ -12,7 +12,8 @@ import torch
 from shoal.config.run import RunConfig
 from shoal.models.device import describe
 from shoal.training.loop import State, gradients, peak_memory_mb
-from shoal.training.pose import PoseTask, Split, prepare, split_project
+from shoal.training.pose import PoseTask, prepare
+from shoal.training.split import Split, split_project
 from shoal.types import OnProgress, Project, no_progress
 
 N_STEPS = 6
