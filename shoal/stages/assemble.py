@@ -11,6 +11,7 @@ from shoal.types import Detections, Poses
 
 VERSION = 1
 
+DOUBT = 0.5  # affinity of a limb that contradicts better ones counts this much
 NO_LIMIT = np.iinfo(np.int64).max
 
 
@@ -19,8 +20,9 @@ def assemble(
 ) -> tuple[Poses, Int64[ndarray, "M K"]]:
     """Group the peaks of each frame into animals.
 
-    Limb candidates weigh affinity x geometric mean of the two confidences; groups merge by their summed
-    weight (``kernels/assemble.py``). Frames do not influence each other.
+    Limb candidates speak for two peaks being of one animal where their affinity exceeds ``min_affinity``, and against
+    it where it does not or where the network saw none; groups merge by the sum of what all limbs between them say
+    (``kernels/assemble.py``). Frames do not influence each other.
 
     Args:
         detections: peaks and limb candidates. Limbs that name an absent peak are ignored.
@@ -118,9 +120,7 @@ def _grouped_peaks(
 ) -> tuple[Int64[ndarray, "M"], Int64[ndarray, "M K"], Float64[ndarray, "M"]]:
     from shoal.stages.kernels.assemble import group_frames
 
-    limb, source, target = _links(detections, usable, edges, config.min_affinity)
-    affinity = detections.affinity[limb].astype(np.float64)
-    strength = affinity * np.sqrt(confidence[source] * confidence[target])
+    limb, source, target = _links(detections, usable, edges)
     is_edge = np.zeros((n_keypoints, n_keypoints), np.bool_)
     is_edge[edges[:, 0], edges[:, 1]] = is_edge[edges[:, 1], edges[:, 0]] = True
     frames, first = np.unique(detections.frame, return_index=True)
@@ -128,20 +128,20 @@ def _grouped_peaks(
         np.r_[first, len(detections)],
         np.r_[np.searchsorted(detections.limb_frame[limb], frames), len(limb)],
         detections.keypoint.astype(np.int64), detections.xy.astype(np.float64), confidence,
-        source, target, strength, affinity, edges, is_edge,
-        0.0, min(config.min_keypoints, n_keypoints), config.max_animals or NO_LIMIT,
+        detections.edge[limb].astype(np.int64), source, target, detections.affinity[limb].astype(np.float64),
+        edges, is_edge, (config.min_affinity, DOUBT),
+        min(config.min_keypoints, n_keypoints), config.max_animals or NO_LIMIT,
         config.duplicate_overlap, config.duplicate_distance,
     )  # fmt: skip
     return frames[index], rows, score
 
 
 def _links(
-    detections: Detections, usable: Bool[ndarray, "P"], edges: Int64[ndarray, "E 2"], min_affinity: float
+    detections: Detections, usable: Bool[ndarray, "P"], edges: Int64[ndarray, "E 2"]
 ) -> tuple[Int64[ndarray, "N"], Int64[ndarray, "N"], Int64[ndarray, "N"]]:
     """Limb candidates worth using: their rows, and the peak rows of their two ends."""
     n_peaks = len(detections)
-    strong = (detections.affinity >= np.float16(min_affinity)) & (detections.affinity > 0)
-    strong &= (detections.edge >= 0) & (detections.edge < len(edges))
+    strong = (detections.affinity > 0) & (detections.edge >= 0) & (detections.edge < len(edges))
     limb = np.flatnonzero(strong)
     if not n_peaks or not len(limb):
         return np.zeros((3, 0), np.int64)[0], np.zeros(0, np.int64), np.zeros(0, np.int64)

@@ -1,6 +1,8 @@
 """Peaks of each frame -> groups with at most one peak per keypoint.
 
-Greedy additive edge contraction (Keuper et al., ICCV 2015, section 4): the two groups with the largest
+First each limb type on its own: the assignment of largest total weight (Hungarian method) says which
+candidates contradict better ones; those count less. Then all limbs together:
+greedy additive edge contraction (Keuper et al., ICCV 2015, section 4): the two groups with the largest
 summed link weight merge, their links to every other group add up, until no sum is positive. Two
 groups that share a keypoint type never merge: their weight is minus infinity, which sums keep.
 """
@@ -66,35 +68,134 @@ def contract(weight):
 
 
 @njit(cache=True, nogil=True)
-def link_weights(nodes, keypoint, is_edge, source, target, strength, absent, local):
-    """Dense link weights between the peaks of one frame.
+def best_matching(weight):
+    """Assignment of largest total weight (Hungarian method with potentials).
 
     Args:
-        nodes: (n,) peak rows that have a link.
-        keypoint: (P,) type of every peak.
-        is_edge: (K, K) True where the model learned a limb.
-        source: (l,) peak row of each link's first end.
-        target: (l,) peak row of its second end.
-        strength: (l,) link weight.
-        absent: weight of a learned limb that the network did not see.
-        local: (P,) position of each peak row in ``nodes``.
+        weight: (n, m) non-negative, n <= m.
 
     Returns:
-        (n, n) weights.
+        (m,) row of each column, -1 = none.
+    """
+    n, m = weight.shape
+    row_price = np.zeros(n + 1)
+    column_price = np.zeros(m + 1)
+    row_of = np.zeros(m + 1, np.int64)  # rows and columns count from 1, 0 = none
+    came_from = np.zeros(m + 1, np.int64)
+    slack = np.empty(m + 1)
+    is_done = np.empty(m + 1, np.bool_)
+    for row in range(1, n + 1):
+        row_of[0] = row
+        column = 0
+        for j in range(m + 1):
+            slack[j] = np.inf
+            is_done[j] = False
+        while True:
+            is_done[column] = True
+            here, least, following = row_of[column], np.inf, 0
+            for j in range(1, m + 1):
+                if is_done[j]:
+                    continue
+                reduced = -weight[here - 1, j - 1] - row_price[here] - column_price[j]
+                if reduced < slack[j]:
+                    slack[j], came_from[j] = reduced, column
+                if slack[j] < least:
+                    least, following = slack[j], j
+            for j in range(m + 1):
+                if is_done[j]:
+                    row_price[row_of[j]] += least
+                    column_price[j] -= least
+                else:
+                    slack[j] -= least
+            column = following
+            if row_of[column] == 0:
+                break
+        while column:
+            row_of[column] = row_of[came_from[column]]
+            column = came_from[column]
+    return row_of[1:] - 1
+
+
+@njit(cache=True, nogil=True)
+def mark_matched(first, last, edge, source, target, weight, place, matched):
+    """Which limb candidates of one frame the best matching of their limb type contains.
+
+    Args:
+        first: first candidate of the frame.
+        last: one past its last; candidates are sorted by limb type.
+        edge: (L,) limb type.
+        source: (L,) peak row of the first end.
+        target: (L,) peak row of the second end.
+        weight: (L,) positive.
+        place: (P,) scratch.
+        matched: (L,) set to True in place.
+    """
+    begin = first
+    while begin < last:
+        end = begin
+        while end < last and edge[end] == edge[begin]:
+            place[source[end]] = place[target[end]] = -1
+            end += 1
+        n = m = 0
+        for k in range(begin, end):
+            if place[source[k]] < 0:
+                place[source[k]] = n
+                n += 1
+            if place[target[k]] < 0:
+                place[target[k]] = m
+                m += 1
+        table = np.zeros((min(n, m), max(n, m)))
+        for k in range(begin, end):
+            i, j = place[source[k]], place[target[k]]
+            if n > m:
+                i, j = j, i
+            table[i, j] = weight[k]
+        row_of = best_matching(table)
+        for k in range(begin, end):
+            i, j = place[source[k]], place[target[k]]
+            if n > m:
+                i, j = j, i
+            matched[k] = row_of[j] == i
+        begin = end
+
+
+@njit(cache=True, nogil=True)
+def link_weights(nodes, local, keypoint, confidence, is_edge, first, last, source, target, affinity, matched, options):
+    """Dense link weights between the linked peaks of one frame.
+
+    Args:
+        nodes: (n,) peak rows.
+        local: (P,) position of each peak row in ``nodes``.
+        keypoint: (P,) type of every peak.
+        confidence: (P,) of every peak.
+        is_edge: (K, K) True where the model learned a limb.
+        first: first link of the frame.
+        last: one past its last.
+        source: (L,) peak row of each link's first end.
+        target: (L,) peak row of its second end.
+        affinity: (L,) of each link.
+        matched: (L,) False where the link contradicts better ones.
+        options: affinity that speaks neither for nor against; factor on links that are not matched.
+
+    Returns:
+        (n, n) geometric mean of confidences times (affinity - threshold); a limb that was not seen has affinity 0,
+        two peaks of one type weigh minus infinity.
     """
     n = len(nodes)
-    weight = np.zeros((n, n), np.float64)
+    threshold, doubt = options
+    weight = np.zeros((n, n))
     for i in range(n):
         for j in range(n):
             a, b = keypoint[nodes[i]], keypoint[nodes[j]]
             if a == b:
                 weight[i, j] = -np.inf
             elif is_edge[a, b]:
-                weight[i, j] = absent
-    for k in range(len(source)):
+                weight[i, j] = -threshold * np.sqrt(confidence[nodes[i]] * confidence[nodes[j]])
+    for k in range(first, last):
         i, j = local[source[k]], local[target[k]]
-        weight[i, j] = strength[k]
-        weight[j, i] = strength[k]
+        shown = affinity[k] if matched[k] else affinity[k] * doubt
+        weight[i, j] = (shown - threshold) * np.sqrt(confidence[source[k]] * confidence[target[k]])
+        weight[j, i] = weight[i, j]
     return weight
 
 
@@ -232,8 +333,8 @@ def best_first(rows, score, xy):
 
 @njit(cache=True, nogil=True)
 def group_frames(
-    peak_start, limb_start, keypoint, xy, confidence, source, target, strength, affinity, edges, is_edge,
-    absent, min_keypoints, max_animals, overlap, distance,
+    peak_start, limb_start, keypoint, xy, confidence, edge, source, target, affinity, edges, is_edge,
+    options, min_keypoints, max_animals, overlap, distance,
 ):  # fmt: skip
     """Group the peaks of every frame.
 
@@ -243,13 +344,13 @@ def group_frames(
         keypoint: (P,) type of each peak.
         xy: (P, 2) positions.
         confidence: (P,) of each peak.
-        source: (L,) peak row of each link's first end.
+        edge: (L,) limb type of each link, ascending within a frame.
+        source: (L,) peak row of its first end.
         target: (L,) peak row of its second end.
-        strength: (L,) weight that decides about merging.
-        affinity: (L,) weight that goes into the score.
+        affinity: (L,) positive.
         edges: (E, 2) keypoints of each limb.
         is_edge: (K, K) True where there is a limb.
-        absent: weight of a limb that was not seen.
+        options: see ``link_weights``.
         min_keypoints: groups with fewer are dropped.
         max_animals: kept per frame, best first.
         overlap: see ``merge_duplicates``.
@@ -264,6 +365,9 @@ def group_frames(
     out_rows = np.empty((room, n_keypoints), np.int64)
     out_score = np.empty(room, np.float64)
     local = np.full(n_peaks, -1)
+    place = np.full(n_peaks, -1)
+    matched = np.zeros(len(source), np.bool_)
+    product = np.zeros(len(source))
     n_out = 0
     for f in range(len(peak_start) - 1):
         first, last = limb_start[f], limb_start[f + 1]
@@ -281,8 +385,13 @@ def group_frames(
         if n == 0:
             continue
         nodes = nodes[:n]
-        s, t = source[first:last], target[first:last]
-        group = contract(link_weights(nodes, keypoint, is_edge, s, t, strength[first:last], absent, local))
+        for k in range(first, last):
+            product[k] = affinity[k] * np.sqrt(confidence[source[k]] * confidence[target[k]])
+        mark_matched(first, last, edge, source, target, product, place, matched)
+        weight = link_weights(
+            nodes, local, keypoint, confidence, is_edge, first, last, source, target, affinity, matched, options
+        )
+        group = contract(weight)
         rows, of_node = gather(nodes, group, keypoint, n_keypoints, min_keypoints)
         limb_sum = np.zeros(len(rows))
         for k in range(first, last):
