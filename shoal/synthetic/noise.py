@@ -10,12 +10,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 from numpy import ndarray
 from scipy.signal import lfilter
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 from scipy.special import ndtr
 
 from shoal.synthetic.truth import Truth
@@ -87,7 +88,8 @@ def load_noise(path: Path = TABLE) -> NoiseTable:
     wanted = {f.name for f in fields(NoiseTable)}
     if set(data) != wanted:
         raise ValueError(f"noise table: expected columns {sorted(wanted)}, got {sorted(data)}\nwhere: {path}")
-    return NoiseTable(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
+    columns: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+    return NoiseTable(**columns)
 
 
 def save_noise(path: Path, table: NoiseTable) -> None:
@@ -233,7 +235,7 @@ def _merge(peaks: _Peaks, distance: float) -> _Peaks:
     where = np.column_stack([peaks.frame * far, peaks.keypoint * far, peaks.xy])
     if len(where) < 2 or distance <= 0:
         return peaks
-    pairs = cKDTree(where).query_pairs(distance, output_type="ndarray")
+    pairs = KDTree(where).query_pairs(distance, output_type="ndarray")
     order = np.argsort(peaks.confidence[pairs].max(1), kind="stable")[::-1]
     keep, xy, second = np.ones(len(where), bool), peaks.xy.copy(), peaks.second.copy()
     for i, j in pairs[order]:
