@@ -9,7 +9,7 @@ from numpy import ndarray
 from shoal.config.assemble import AssembleConfig
 from shoal.types import Detections, Poses
 
-VERSION = 1
+VERSION = 2
 
 DOUBT = 0.5  # affinity of a limb that contradicts better ones counts this much
 NO_LIMIT = np.iinfo(np.int64).max
@@ -52,6 +52,10 @@ def assemble(
         frame, rows, score = _best_peaks(detections, usable, confidence, n_keypoints)
     else:
         frame, rows, score = _grouped_peaks(detections, usable, confidence, edges, config, n_keypoints)
+    sure = score >= config.min_score
+    frame, rows, score = frame[sure], rows[sure], score[sure]
+    good = score >= config.min_score
+    frame, rows, score = frame[good], rows[good], score[good]
     return _poses(detections, frame, rows, score, confidence), rows
 
 

@@ -250,3 +250,16 @@ def test_speed_of_ten_animals(record_property):
     record_property("frames_per_second", round(fps))
     assert len(poses) == 400
     assert fps > 200, "2,000 on a free core; a tenth on a loaded one"
+
+
+def test_weak_fragments_at_the_walls_are_not_animals():
+    fish, ghost = line(10, 10), line(200, 200, n=3)
+    ghost = np.vstack([ghost, [[np.nan, np.nan]]])
+    seen = frame_of([fish, ghost], edges=CHAIN)
+    weak = seen.xy[:, 0] > 100
+    confidence = np.where(weak, 0.15, 0.9)
+    seen = Detections(**{**seen.__dict__, "confidence": confidence})
+    poses, rows = assemble(seen, CHAIN, AssembleConfig(), n_keypoints=4)
+    assert len(poses) == len(rows) == 1 and poses.xy[0, 0].tolist() == [10, 10]
+    everything, _ = assemble(seen, CHAIN, AssembleConfig(min_score=0), n_keypoints=4)
+    assert len(everything) == 2
