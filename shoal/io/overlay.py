@@ -158,14 +158,14 @@ def draw_labels(
     height, width = image.shape[:2]
     n_keypoints = max(truth.shape[1], predicted.shape[1])
     pen = make_pen(config, width=width, height=height, n_colors=n_keypoints)
-    for points, is_truth in ((predicted, False), (truth, True)):
+    for points, is_truth in ((truth, True), (predicted, False)):
         for animal in points:
             for k in np.flatnonzero(~np.isnan(animal).any(axis=1)):
                 x, y = _fixed(animal[k]).tolist()
                 if is_truth:
                     at = x >> SHIFT, y >> SHIFT
-                    cv2.drawMarker(image, at, INK, cv2.MARKER_CROSS, 5 * pen.dot, pen.line + 2, cv2.LINE_AA)
-                    cv2.drawMarker(image, at, pen.colors[k], cv2.MARKER_CROSS, 5 * pen.dot, pen.line, cv2.LINE_AA)
+                    cv2.drawMarker(image, at, INK, cv2.MARKER_CROSS, 7 * pen.dot, pen.line + 2, cv2.LINE_AA)
+                    cv2.drawMarker(image, at, pen.colors[k], cv2.MARKER_CROSS, 7 * pen.dot, pen.line, cv2.LINE_AA)
                 else:
                     _dot(image, x, y, pen, pen.colors[k])
 

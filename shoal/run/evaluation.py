@@ -18,7 +18,7 @@ from shoal.io.artifacts import write_atomic, write_json
 from shoal.io.dlc.project import read_project
 from shoal.io.dlc.results import read_tracks as read_dlc_tracks
 from shoal.io.overlay import draw_labels
-from shoal.run.folder import fps_of, open_folder, read_card, read_tracks
+from shoal.run.folder import fps_of, open_folder, read_animals, read_card
 from shoal.run.models import find_model
 from shoal.stages import metrics, report
 from shoal.types import OnProgress, Project, Regions, Tracks, no_progress
@@ -95,7 +95,7 @@ def evaluate_tracks(run_dir: Path, truth: Path) -> dict[str, Any]:
         ArtifactError: not tracked yet, or no truth there.
         ProjectError: not a tracks file.
     """
-    about, card, predicted = open_folder(run_dir), read_card(run_dir), read_tracks(run_dir)
+    about, card, predicted = open_folder(run_dir), read_card(run_dir), read_animals(run_dir)
     true, ignore = _read_truth(truth, card.skeleton.keypoints, predicted)
     figures = metrics.score_tracks(true, predicted, ignore=ignore, fps=float(fps_of(about)))
     return {"run": str(run_dir), "tracking": figures, "text": report.tracking_sentence(figures)}

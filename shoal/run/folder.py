@@ -203,6 +203,15 @@ def read_tracks(run_dir: Path, *, kind: str = "tracks", start: int = 0, stop: in
     return Tracks(poses, read_spans(run_dir, kind, TrackColumn, start=start, stop=stop).track)
 
 
+def read_animals(run_dir: Path, *, start: int = 0, stop: int | None = None) -> Tracks:
+    """Tracks as results show them: leftovers beyond a known number of animals belong to no track."""
+    tracks = read_tracks(run_dir, start=start, stop=stop)
+    n_animals = read_config(run_dir).stitch.n_animals
+    if not n_animals:
+        return tracks
+    return Tracks(tracks.poses, np.where(tracks.track < n_animals, tracks.track, -1))
+
+
 def _read_span(run_dir: Path, kind: str, table: type[T], span: Span) -> T:
     try:
         return load_table(table_path(run_dir, kind, span), table)

@@ -11,7 +11,7 @@ import numpy as np
 
 from shoal.io.artifacts import write_atomic
 from shoal.io.overlay import color_of
-from shoal.run.folder import fps_of, open_folder, read_card, read_tracks
+from shoal.run.folder import fps_of, open_folder, read_animals, read_card
 from shoal.types import Tracks
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def plot_training(run_dir: Path) -> Path | None:
     figure = _figure(7, 4)
     axis = figure.subplots()
     axis.plot(*zip(*losses, strict=True), color="tab:gray", label="loss")
-    axis.set(xlabel="epoch", ylabel="training loss", yscale="log")
+    axis.set(xlabel="epoch", ylabel="training loss", ylim=(0, None))
     if scores:
         other = axis.twinx()
         other.plot(*zip(*scores, strict=True), color="tab:blue", marker=".", label="test mAP")
@@ -47,7 +47,7 @@ def plot_run(run_dir: Path, dest: Path | None = None) -> list[Path]:
     Raises:
         ArtifactError: not tracked yet.
     """
-    about, names, tracks = open_folder(run_dir), read_card(run_dir).individuals, read_tracks(run_dir)
+    about, names, tracks = open_folder(run_dir), read_card(run_dir).individuals, read_animals(run_dir)
     folder = Path(dest or run_dir / "export")
     size = (about["width"], about["height"])
     return [

@@ -15,10 +15,10 @@ from shoal.run.folder import (
     ModelCard,
     find_video,
     plan_spans,
+    read_animals,
     read_card,
     read_config,
     read_spans,
-    read_tracks,
 )
 from shoal.types import Detections, OnProgress, Poses, Span, no_progress
 
@@ -112,7 +112,7 @@ def _span_drawer(run_dir: Path, config: RenderConfig, card: ModelCard, info: Vid
             detections = read_spans(run_dir, "detections", Detections, start=span[0], stop=span[1])
             drawers = [detection_drawer(detections, config, skeleton=card.skeleton, size=size)]
         else:
-            tracks = read_tracks(run_dir, start=max(0, span[0] - config.trail), stop=span[1])
+            tracks = read_animals(run_dir, start=max(0, span[0] - config.trail), stop=span[1])
             drawers = [
                 track_drawer(tracks, config, skeleton=card.skeleton, edges=edges, names=card.individuals, size=size)
             ]

@@ -31,6 +31,7 @@ from shoal.run.folder import (
     find_folder,
     open_folder,
     plan_spans,
+    read_animals,
     read_card,
     read_config,
     read_spans,
@@ -49,6 +50,7 @@ from shoal.types import Decisions, OnProgress, Poses, Span, Tracks, no_progress
 
 log = logging.getLogger(__name__)
 
+EXPORT_BYTES = 4e9  # of one table in memory
 TABLES = ("detections", "unique", "poses", "appearance", "tracklets", "tracks", "manifest")
 
 
@@ -203,7 +205,7 @@ def export(
     if format != "dlc":
         raise InputError(f"expected format dlc, got '{format}'")
     run_dir = Path(run_dir)
-    about, card, tracks = open_folder(run_dir), read_card(run_dir), read_tracks(run_dir)
+    about, card, tracks = open_folder(run_dir), read_card(run_dir), _exportable(read_animals(run_dir))
     unique = read_spans(run_dir, "unique", Poses) if card.skeleton.unique else None
     video = Path(about["path"])
     folder = video.parent if beside_video else dest or run_dir / "export"
@@ -239,6 +241,22 @@ def status(paths: Sequence[Path]) -> list[dict[str, Any]]:
         else:
             raise InputError(f"expected a run folder or a folder that holds some, found nothing\nwhere: {path}")
     return [_status(folder) for folder in folders]
+
+
+def _exportable(tracks: Tracks) -> Tracks:
+    """DeepLabCut's file has a column per track and a row per frame: the longest tracks that fit into memory."""
+    n_kept = int(EXPORT_BYTES / max(tracks.span[1] * tracks.poses.n_keypoints * 3 * 8, 1))
+    if tracks.n_tracks <= n_kept:
+        return tracks
+    length = np.bincount(tracks.track[tracks.track >= 0], minlength=tracks.n_tracks)
+    kept = np.sort(np.argsort(-length, kind="stable")[: max(n_kept, 1)])
+    number = np.full(tracks.n_tracks + 1, -1)
+    number[kept] = np.arange(len(kept))
+    log.warning(
+        "%d tracks would not fit into memory; the %d longest are exported (--animals N says how many there are)",
+        tracks.n_tracks, len(kept),
+    )  # fmt: skip
+    return Tracks(tracks.poses, number[tracks.track])
 
 
 def _prepare(run_dir: Path, info: VideoInfo, engine: Engine, config: RunConfig, *, is_new: bool) -> tuple[Span, ...]:
