@@ -12,6 +12,7 @@ from shoal.types import Detections, Poses
 VERSION = 2
 
 DOUBT = 0.5  # affinity of a limb that contradicts better ones counts this much
+GHOST_SHARE, GHOST_SCORE = 0.7, 0.5
 NO_LIMIT = np.iinfo(np.int64).max
 
 
@@ -135,7 +136,7 @@ def _grouped_peaks(
         detections.edge[limb].astype(np.int64), source, target, detections.affinity[limb].astype(np.float64),
         edges, is_edge, (config.min_affinity, DOUBT),
         min(config.min_keypoints, n_keypoints), config.max_animals or NO_LIMIT,
-        config.duplicate_overlap, config.duplicate_distance,
+        (config.duplicate_overlap, config.duplicate_distance, GHOST_SHARE, GHOST_SCORE),
     )  # fmt: skip
     return frames[index], rows, score
 

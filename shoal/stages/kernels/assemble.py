@@ -261,42 +261,81 @@ def extent(row, xy):
 
 
 @njit(cache=True, nogil=True)
-def merge_duplicates(rows, order, xy, overlap, distance):
-    """Drop groups that lie on a better one, which takes over the keypoints that it lacks.
+def share_on_body(row, body, xy, edges, reach):
+    """Share of one group's peaks that lie within ``reach`` px of another group's limbs or peaks."""
+    n = n_on = 0
+    for k in range(len(row)):
+        if row[k] < 0:
+            continue
+        n += 1
+        x, y = xy[row[k], 0], xy[row[k], 1]
+        nearest = np.inf
+        for m in range(len(body)):
+            if body[m] >= 0:
+                nearest = min(nearest, np.hypot(x - xy[body[m], 0], y - xy[body[m], 1]))
+        for e in range(len(edges)):
+            i, j = body[edges[e, 0]], body[edges[e, 1]]
+            if nearest <= reach or i < 0 or j < 0:
+                continue
+            limb_x, limb_y = xy[j, 0] - xy[i, 0], xy[j, 1] - xy[i, 1]
+            along = (x - xy[i, 0]) * limb_x + (y - xy[i, 1]) * limb_y
+            along = min(1.0, max(0.0, along / max(limb_x * limb_x + limb_y * limb_y, 1e-12)))
+            nearest = min(nearest, np.hypot(x - xy[i, 0] - along * limb_x, y - xy[i, 1] - along * limb_y))
+        n_on += nearest <= reach
+    return n_on / max(n, 1)
+
+
+@njit(cache=True, nogil=True)
+def share_of_doubles(row, body, xy, reach):
+    """Peaks of one type within ``reach`` px of each other, as a share of the smaller group's peaks."""
+    n_a = n_b = n_close = 0
+    for k in range(len(row)):
+        i, j = body[k], row[k]
+        n_a += i >= 0
+        n_b += j >= 0
+        if i >= 0 and j >= 0 and np.hypot(xy[i, 0] - xy[j, 0], xy[i, 1] - xy[j, 1]) <= reach:
+            n_close += 1
+    return n_close / max(min(n_a, n_b), 1)
+
+
+@njit(cache=True, nogil=True)
+def merge_duplicates(rows, order, score, xy, edges, limits):
+    """Drop groups that lie on a better one.
+
+    Either most of their peaks repeat the better one's (then it takes over the keypoints that it lacks), or they
+    are its ghost: much fainter, nearly all peaks on its body, as when a network sees left and right at once.
 
     Args:
         rows: (G, K) peak rows, changed in place.
         order: (G,) groups, best first.
+        score: (G,) of each group.
         xy: (P, 2) positions.
-        overlap: share of the smaller group's keypoints that must coincide.
-        distance: how close two peaks of one type must be, in units of the larger group's extent.
+        edges: (E, 2) limbs, the body's outline.
+        limits: share of the smaller group's keypoints that must coincide; how close that is, in units of the
+            larger group's extent; share of a ghost's peaks on the body; a ghost's score, relative.
 
     Returns:
         (G,) True where a group stays.
     """
+    overlap, distance, ghost_share, ghost_score = limits
     n_groups, n_keypoints = rows.shape
     keep = np.ones(n_groups, np.bool_)
     for p in range(n_groups):
         a = order[p]
         if not keep[a]:
             continue
+        size = extent(rows[a], xy)
         for q in range(p + 1, n_groups):
             b = order[q]
             if not keep[b]:
                 continue
-            reach = distance * max(extent(rows[a], xy), extent(rows[b], xy))
-            n_a = n_b = n_close = 0
-            for k in range(n_keypoints):
-                i, j = rows[a, k], rows[b, k]
-                n_a += i >= 0
-                n_b += j >= 0
-                if i >= 0 and j >= 0 and np.hypot(xy[i, 0] - xy[j, 0], xy[i, 1] - xy[j, 1]) <= reach:
-                    n_close += 1
-            if n_close and n_close >= overlap * min(n_a, n_b):
+            if share_of_doubles(rows[b], rows[a], xy, distance * max(size, extent(rows[b], xy))) >= overlap:
                 keep[b] = False
                 for k in range(n_keypoints):
                     if rows[a, k] < 0:
                         rows[a, k] = rows[b, k]
+            elif score[b] <= ghost_score * score[a]:
+                keep[b] = share_on_body(rows[b], rows[a], xy, edges, distance * size) < ghost_share
     return keep
 
 
@@ -334,7 +373,7 @@ def best_first(rows, score, xy):
 @njit(cache=True, nogil=True)
 def group_frames(
     peak_start, limb_start, keypoint, xy, confidence, edge, source, target, affinity, edges, is_edge,
-    options, min_keypoints, max_animals, overlap, distance,
+    options, min_keypoints, max_animals, limits,
 ):  # fmt: skip
     """Group the peaks of every frame.
 
@@ -353,8 +392,7 @@ def group_frames(
         options: see ``link_weights``.
         min_keypoints: groups with fewer are dropped.
         max_animals: kept per frame, best first.
-        overlap: see ``merge_duplicates``.
-        distance: see ``merge_duplicates``.
+        limits: see ``merge_duplicates``.
 
     Returns:
         frame index (M,), peak rows (M, K), score (M,); frames in order, best animal first.
@@ -400,7 +438,7 @@ def group_frames(
                 limb_sum[g] += affinity[k]
         score = score_groups(rows, confidence, edges, limb_sum)
         order = best_first(rows, score, xy)
-        keep = merge_duplicates(rows, order, xy, overlap, distance)
+        keep = merge_duplicates(rows, order, score, xy, edges, limits)
         n_kept = 0
         for g in order:
             if keep[g] and n_kept < max_animals:
