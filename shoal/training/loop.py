@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from shoal.config.train import TrainConfig
 from shoal.errors import ConfigError, ResourceError
+from shoal.io.stream import prefetch
 from shoal.models.device import precision_context
 from shoal.types import OnProgress, no_progress
 
@@ -148,12 +149,12 @@ def fit(
     with _signals() as stop:
         net.train()
         while state.epoch < config.epochs:
-            while state.step < task.n_steps and not stop:
+            for batch in _batches(task, state, device):
                 done = state.epoch * task.n_steps + state.step
                 _set_rate(optimizer, config, done, total)
-                batch = task.batch(state.epoch, state.step)
                 terms = gradients(net, task, batch, config, state, device=device)
-                nn.utils.clip_grad_norm_(net.parameters(), config.clip_norm)
+                norm = nn.utils.clip_grad_norm_(net.parameters(), config.clip_norm)
+                _check_finite(terms | {"gradient": float(norm)}, state)
                 optimizer.step()
                 _average(average, net, min(config.ema, (1 + done) / (10 + done)))
                 state.step += 1
@@ -162,6 +163,8 @@ def fit(
                 clock.stepped(config.batch_size)
                 _warn_without_gpu(device, clock, done + 1, total)
                 on_progress("train", done + 1, total)
+                if stop:
+                    break
                 if clock.is_due(at_epoch_end=False):
                     save()
             if stop:
@@ -176,10 +179,10 @@ def fit(
                 begun = time.monotonic()
                 state.scores = task.evaluate(average, state.epoch + 1)
                 line |= state.scores
+                if _is_best(state):
+                    task.save("best.pt", average.state_dict(), state.epoch + 1, state.scores, None)
                 clock.paused(time.monotonic() - begun)
             state.epoch, state.step, state.sums = state.epoch + 1, 0, {}
-            if _is_best(state, line):
-                task.save("best.pt", average.state_dict(), state.epoch, state.scores, None)
             log.write(line | clock.line(total, state.epoch * task.n_steps) | {"peak_memory_mb": peak_memory_mb(device)})
             if clock.is_due(at_epoch_end=True) or state.epoch == config.epochs:
                 save()
@@ -200,6 +203,13 @@ def peak_memory_mb(device: torch.device) -> float:
     if device.type == "cuda":
         return round(torch.cuda.max_memory_allocated(device) / 2**20, 1)
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
+
+
+def _batches(task: Task, state: State, device: torch.device) -> Iterator[Any]:
+    """The rest of an epoch's batches; made ahead where the network does not need the same cores."""
+    epoch = state.epoch
+    batches = (task.batch(epoch, step) for step in range(state.step, task.n_steps))
+    return iter(batches) if device.type == "cpu" else prefetch(batches, 2)
 
 
 def _set_rate(optimizer: torch.optim.Optimizer, config: TrainConfig, done: int, total: int) -> None:
@@ -240,13 +250,16 @@ def gradients(
             "out of memory: crops now go through the network %d at a time; a step still uses %d", state.micro,
             config.batch_size,
         )  # fmt: skip
-    bad = [name for name, value in sums.items() if not math.isfinite(value)]
+    return sums
+
+
+def _check_finite(values: dict[str, float], state: State) -> None:
+    bad = [f"{name} = {value}" for name, value in values.items() if not math.isfinite(value)]
     if bad:
         raise ConfigError(
-            f"expected a finite loss, got {bad[0]} = {sums[bad[0]]} at epoch {state.epoch + 1}, step {state.step + 1}",
+            f"expected a finite loss, got {bad[0]} at epoch {state.epoch + 1}, step {state.step + 1}",
             hint="lower train.learning_rate, or train.precision=float32; last.pt holds the state before",
         )
-    return sums
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -267,14 +280,12 @@ def _average(average: nn.Module, net: nn.Module, decay: float) -> None:
             value.copy_(current[name])
 
 
-def _is_best(state: State, line: dict[str, Any]) -> bool:
-    """Whether this epoch's network is to be kept: a better score; without a score, the last."""
-    if KEY_SCORE not in line:
-        return state.best is None and "loss" in line and not state.scores
-    score = line[KEY_SCORE]
-    if not math.isfinite(score):
-        return state.best is None
-    if state.best is not None and score <= state.best:
+def _is_best(state: State) -> bool:
+    """Whether the evaluated network is to be kept: a better score; where nothing was held out, the latest."""
+    if KEY_SCORE not in state.scores:
+        return True
+    score = state.scores[KEY_SCORE]
+    if state.best is not None and not score > state.best:
         return False
     state.best = score
     return True

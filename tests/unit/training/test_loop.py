@@ -190,5 +190,20 @@ def test_without_gpu_it_says_how_long(tmp_path: Path, caplog: pytest.LogCaptureF
     assert [r.message.split(":")[0] for r in caplog.records] == ["no GPU"]
 
 
+def test_batches_are_made_ahead_on_other_devices(tmp_path: Path) -> None:
+    run(tmp_path / "whole")
+    folder = tmp_path / "ahead"
+    folder.mkdir()
+    fit(net(), Line(folder), CONFIG, run_dir=folder, device=torch.device("meta"))  # its tensors stay on the CPU
+    assert curve(folder) == curve(tmp_path / "whole")
+
+
+def test_without_test_frames_the_latest_is_kept(tmp_path: Path) -> None:
+    task = Line(tmp_path)
+    task.evaluate = lambda net, epoch: {}  # type: ignore[method-assign]
+    run(tmp_path, task)
+    assert torch.load(tmp_path / "best.pt", weights_only=True)["epoch"] == 4
+
+
 def test_state_is_plain() -> None:
     assert State(**State(epoch=3, sums={"a": 1.0}).__dict__) == State(epoch=3, sums={"a": 1.0})
