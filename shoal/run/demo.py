@@ -30,7 +30,7 @@ TEST_FRAMES = 600
 
 def demo_settings() -> list[str]:
     """Settings that differ from the defaults, as ``--set`` would give them: sized for minutes on two cores."""
-    return ["train.epochs=60", "train.eval_every=15"]
+    return ["train.eval_every=15"]
 
 
 def demo(dest: Path, *, seed: int = 0, config: RunConfig, on_progress: OnProgress = no_progress) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from numpy import ndarray
 
 from shoal.config.predict import PredictConfig
 from shoal.config.run import RunConfig
-from shoal.io.artifacts import fingerprint, is_done, load_table, save_table, write_entry
+from shoal.io.artifacts import fingerprint, is_done, load_table, read_entry, save_table, write_entry
 from shoal.io.stream import ordered_map, prefetch
 from shoal.io.video import VideoInfo, read_frames
 from shoal.run.folder import ModelCard, table_path
@@ -117,6 +117,9 @@ def predict(
     reassemble(run_dir, card=card, config=config, prints=prints, all_spans=all_spans)
     todo = missing(all_spans, lambda span: is_done(run_dir, "predict", prints.predict, span))
     done = info.n_frames - sum(stop - start for start, stop in todo)
+    stale = sum(read_entry(run_dir, "predict", span) is not None for span in todo)
+    if stale:
+        log.warning("%s: %d chunks are of another network or other settings and made again", run_dir.name, stale)
     if todo and done:
         log.info("%s: going on with %d of %d chunks", info.path.name, len(todo), len(all_spans))
     on_progress("analyze", done, info.n_frames)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from shoal.config.run import RunConfig, load_config
-from shoal.errors import ArtifactError, InputError
+from shoal.errors import ArtifactError, InputError, ShoalError
 from shoal.io.artifacts import (
     fingerprint,
     is_done,
@@ -368,7 +368,7 @@ def _status(run_dir: Path) -> dict[str, Any]:
     try:
         prints = fingerprints(about["identity"], read_card(run_dir), read_config(run_dir))
         all_spans = plan_spans(run_dir)
-    except ArtifactError as error:
+    except ShoalError as error:
         return row | {"state": "damaged", "why": error.message}
     left = _unfinished(run_dir, prints, all_spans)
     row |= {"chunks": len(all_spans), "chunks_done": len(all_spans) - len(left)}

@@ -18,7 +18,8 @@ from shoal.errors import ArtifactError, InputError
 from shoal.io.artifacts import load_table, read_entry, save_table
 from shoal.io.dlc.results import read_tracks as read_dlc_tracks
 from shoal.io.video import VideoWriter, probe
-from shoal.run.folder import open_folder, read_spans, read_tracks
+from shoal.run import steps
+from shoal.run.folder import open_folder, read_animals, read_spans, read_tracks
 from shoal.run.render import render
 from shoal.run.steps import analyze, export, status, track
 from shoal.run.stopping import Stopped
@@ -149,6 +150,38 @@ def test_only_what_a_setting_touches_runs_again(blobs, blob_run, tmp_path):
     assert changed_by("stitch.max_gap=7") == {"tracks", run_dir.name}
     assert changed_by("stitch.max_gap=7", "associate.max_age=2") == {"tracks", "tracklets", run_dir.name}
     assert "poses" in changed_by("assemble.min_affinity=0.3") and not list((run_dir / "appearance").iterdir())
+
+
+def test_another_network_makes_everything_again(blobs, blob_video, blob_run, tmp_path, caplog):
+    run_dir = tmp_path / blob_run.name
+    shutil.copytree(blob_run, run_dir)
+    stub, batches = blobs.engine(), []
+
+    def counting(batch):
+        batches.append(len(batch.frame))
+        return stub.detect(batch)
+
+    engine = dataclasses.replace(stub, card=dataclasses.replace(stub.card, sha="1" * 64), detect=counting)
+    analyze(blob_video, engine, config=blobs.config("predict.chunk_frames=64"), dest=tmp_path)
+    assert sum(batches) == 300 and "5 chunks are of another network" in caplog.text
+    assert (run_dir / "tracks" / "000000000-000000064.npz").read_bytes() == (
+        blob_run / "tracks" / "000000000-000000064.npz"
+    ).read_bytes()
+
+
+def test_results_show_as_many_animals_as_there_are(blobs, blob_video, tmp_path, monkeypatch):
+    config = blobs.config("stitch.n_animals=2", "stitch.count=exact")
+    run_dir = analyze(blob_video, blobs.engine(), config=config, dest=tmp_path)
+    assert read_tracks(run_dir).n_tracks > 2
+    assert read_animals(run_dir).n_tracks == 2 and len(read_animals(run_dir)) == len(read_tracks(run_dir))
+    exported, _ = read_dlc_tracks(export(run_dir)[1], blobs.SKELETON)
+    assert exported.n_tracks == 2
+
+
+def test_more_tracks_than_memory_holds_are_left_out(blobs, blob_run, monkeypatch, caplog, tmp_path):
+    monkeypatch.setattr(steps, "EXPORT_BYTES", 300 * 2 * 3 * 8 * 2.5)
+    exported, _ = read_dlc_tracks(export(blob_run, dest=tmp_path)[1], blobs.SKELETON)
+    assert exported.n_tracks == 2 and "2 longest are exported" in caplog.text
 
 
 def test_another_video_of_the_same_name_gets_its_own_folder(blobs, blob_video, blob_run, tmp_path):
