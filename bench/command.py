@@ -18,7 +18,9 @@ def shoal(*args: str | Path) -> tuple[Any, float]:
     """``shoal ARGS --json`` -> (what it printed, wall seconds). Its log goes to this process's stderr."""
     command = [sys.executable, "-c", "from shoal.cli.app import main; main()", *map(str, args), "--json"]
     began = time.perf_counter()
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, text=True, check=False, env=os.environ | {"PYTHONPATH": str(ROOT)}
+    )
     seconds = time.perf_counter() - began
     if done.returncode:
         raise RuntimeError(f"shoal {' '.join(map(str, args))} ended with {done.returncode}")

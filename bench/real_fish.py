@@ -109,3 +109,25 @@ def run(folder: Path, *, before: int | None = None, overrides: tuple[str, ...] =
         "seconds": {k: round(v, 1) for k, v in seconds.items()},
         "video": str(rendered["files"][0]),
     }
+
+
+def run_mouse(folder: Path) -> dict[str, float]:
+    """dlc_openfield: train on 80 % of the labels, split by blocks of time, measure the rest, analyse the video."""
+    project = copy_project("dlc_openfield", folder)
+    seconds: dict[str, float] = {}
+    settings = ["--set", "dataset.split=time", "--set", "dataset.train_fraction=0.8"]
+    trained, seconds["train"] = shoal("train", project, *settings)
+    judged, seconds["evaluate"] = shoal("evaluate", project)
+    video = next((project / "videos").glob("*.mp4"))
+    analyzed, seconds["analyze"] = shoal("analyze", trained["model"], video, "--dest", folder / "run", "--animals", "1")
+    exported, _ = shoal("export", analyzed["runs"][0])
+    tracks, _ = read_tracks(next(Path(f) for f in exported["files"] if f.endswith("_el.h5")))
+    return {
+        "rmse": judged["test"]["rmse"],
+        "recall": judged["test"]["recall"],
+        "test_images": judged["test_images"],
+        "frames": tracks.span[1],
+        "frames_with_mouse": len(np.unique(tracks.poses.frame)),
+        "minutes": sum(seconds.values()) / 60,
+        "seconds": {k: round(v, 1) for k, v in seconds.items()},
+    }

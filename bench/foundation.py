@@ -1,0 +1,290 @@
+"""The foundation's figures, bar by bar.
+
+    scripts/bench foundation                 everything, as the docs quote it (about 80 minutes on 2 cores)
+    scripts/bench foundation --quick         a smaller case of every bar, at most a minute
+    scripts/bench foundation --only A --seeds 0
+
+A  the demo: rendered fish, other fish on other sand in the test video
+B  real fish (zebrafish8_a) and one mouse (dlc_openfield); needs SHOAL_DATA
+C  a randomly initialised network at 1296x972 with 10 animals; odd videos pass through every command
+D  tables equal byte for byte; training killed and gone on with
+E  metrics against TrackEval and faster-coco-eval, and the figures of mot_tud
+F  times of tests and help; scripts/check
+"""
+
+from __future__ import annotations
+
+import argparse
+import filecmp
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from command import ROOT, real_data, shoal
+
+Bar = dict[str, Any]
+THREADS = len(os.sched_getaffinity(0))
+
+
+def bar_a(work: Path, args: argparse.Namespace) -> Bar:
+    """The demo, seeds 0-2; seed 0 twice must give the same table."""
+    if args.quick:
+        found, seconds = shoal("demo", "--dest", work / "demo", "--quick")
+        figure = _demo_figures(found) | {"minutes": seconds / 60}
+        made = all(Path(f).is_file() for f in found["files"])
+        return _bar(figure, "quick: the whole chain, every file there", holds=made)
+    runs = []
+    for seed in args.seeds:
+        found, seconds = shoal("demo", "--dest", work / f"demo-{seed}", "--seed", seed)
+        runs.append(_demo_figures(found) | {"seed": seed, "minutes": seconds / 60})
+        _say(runs[-1])
+    figure: dict[str, Any] = {"runs": runs}
+    holds = all(
+        r["minutes"] <= 8 and r["train_seconds"] <= 180 and r["mAP"] >= 75 and r["rmse"] <= 4
+        and r["recall"] >= 0.9 and r["IDF1"] >= 0.9 for r in runs
+    )  # fmt: skip
+    if args.repeat:
+        again, _ = shoal("demo", "--dest", work / "again", "--seed", args.seeds[0])
+        timings = {"minutes", "train_seconds", "frames_per_s", "seed"}
+        first = {k: v for k, v in runs[0].items() if k not in timings}
+        figure["same table twice"] = {k: v for k, v in _demo_figures(again).items() if k not in timings} == first
+        holds &= figure["same table twice"]
+    target = (
+        "<= 8 min, training <= 3 min, mAP >= 75, RMSE <= 4 px, recall >= .90, IDF1 >= .90, each seed; "
+        "same seed, same table"
+    )
+    return _bar(figure, target, holds=holds)
+
+
+def bar_b(work: Path, args: argparse.Namespace) -> Bar:
+    """Eight real fish, with all labelled frames and with those before 250 only; one real mouse."""
+    from real_fish import run, run_mouse
+
+    if args.quick:
+        real_data("zebrafish8_a")
+        found, seconds = shoal("check", real_data("zebrafish8_a"))
+        figure = {"seconds": seconds, "folders": len(found["folders"])}
+        return _bar(figure, "quick: the project is read", holds=figure["folders"] == 1)
+    whole = run(work / "whole")
+    _say(whole)
+    early = run(work / "early", before=250)
+    _say(early)
+    mouse = run_mouse(work / "mouse")
+    _say(mouse)
+    holds = (
+        whole["minutes"] <= 15 and whole["mean_px"] <= 2.0 and whole["median_px"] <= 1.3 and whole["recall"] >= 0.95
+        and whole["mAP"] >= 85 and whole["IDF1"] >= 0.9 and abs(whole["mAP"] - early["mAP"]) <= 5 and mouse["rmse"] <= 5
+    )  # fmt: skip
+    target = (
+        "<= 15 min, mean <= 2.0 px, median <= 1.3 px, recall >= .95, mAP >= 85, IDF1 >= .90; trained before frame 250 "
+        "and measured after: mAP within 5; mouse: test RMSE <= 5 px"
+    )
+    return _bar({"all labels": whole, "labels before 250": early, "mouse": mouse}, target, holds=holds)
+
+
+def bar_c(work: Path, args: argparse.Namespace) -> Bar:
+    """Evaluation of a network that knows nothing, in a process of its own; then the tests of odd videos."""
+    code = "import sys; sys.path.insert(0, 'bench'); from foundation import random_network; random_network()"
+    figure = json.loads(_python(code).stdout)
+    holds = figure["gb_above_model"] < 2 and figure["s_per_frame"] < 3
+    if not args.quick:
+        figure["tests"] = _tests("tests/unit/models", "tests/property", "tests/integration/test_commands.py")
+        holds &= figure["tests"]["passed"]
+    target = "< 2 GB above the model, < 3 s a frame, never raises; property and odd-video tests"
+    return _bar(figure, target, holds=holds)
+
+
+def random_network() -> None:
+    """Print memory and time of evaluating an untrained resnet18 with all 36 limbs on 1296x972 frames of 10 animals."""
+    import numpy as np
+    import torch
+
+    from shoal.config.run import load_config
+    from shoal.io.dlc.project import read_project
+    from shoal.models.checkpoint import LoadedModel, ModelInfo, build_model
+    from shoal.models.limbs import choose_edges
+    from shoal.synthetic.dataset import make_project
+    from shoal.synthetic.scenes import SCENES
+    from shoal.training.evaluate import evaluate
+
+    with tempfile.TemporaryDirectory() as folder:
+        project = read_project(
+            make_project(Path(folder) / "p", SCENES["lab"], seed=0, n_frames=6, n_videos=1, reflections=False)
+        )
+        config = load_config(overrides=["model.edges=all", "model.input_scale=1.0"])
+        edges = choose_edges(project.skeleton, list(project.labels), "all")
+        info = ModelInfo(project.skeleton, edges, project.individuals, False, 100.0, config)
+        torch.manual_seed(0)
+        net = build_model(info, pretrained=False).eval()
+        model = LoadedModel(net, info, "", torch.device("cpu"), 0)
+        evaluate(model, project, np.arange(1), config)  # kernels compiled, pools warm
+        before = _resident_gb()
+        start = time.perf_counter()
+        found = evaluate(model, project, np.arange(len(project.labels)), config)
+        seconds = (time.perf_counter() - start) / len(project.labels)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(json.dumps({
+        "gb_above_model": round(peak - min(before, peak), 2), "gb_peak": round(peak, 2),
+        "s_per_frame": round(seconds, 2),
+        "peaks_per_frame": len(found.detections) / len(project.labels), "mAP": found.figures["mAP"],
+    }))  # fmt: skip
+
+
+def bar_d(work: Path, args: argparse.Namespace) -> Bar:
+    """A trained network on a rendered video in nine ways; the tests that kill trainings and analyses."""
+    model, video = _small_model(work, quick=args.quick)
+    ways = [(64, 1), (128, 3), (4096, 8)] if args.quick else [(c, b) for c in (64, 128, 4096) for b in (1, 3, 8)]
+    tables: list[Path] = []
+    for chunk, batch in ways:
+        dest = work / f"c{chunk}b{batch}"
+        done, _ = shoal(
+            "analyze", model, video, "--dest", dest, "--animals", "6",
+            "--set", f"predict.chunk_frames={chunk}", "--set", f"predict.batch_size={batch}",
+        )  # fmt: skip
+        shoal("export", done["runs"][0], "--csv")
+        tables.append(Path(done["runs"][0]))
+    equal = [_same_tables(tables[0], other) for other in tables[1:]]
+    figure: dict[str, Any] = {"ways": len(ways), "equal": all(equal)}
+    holds = all(equal)
+    if not args.quick:
+        figure["tests"] = _tests("tests/integration")
+        holds &= figure["tests"]["passed"]
+    return _bar(figure, "byte-equal tables; killed trainings and analyses end alike", holds=holds)
+
+
+def bar_e(work: Path, args: argparse.Namespace) -> Bar:
+    """Stored answers of the peers; with --peers they answer again."""
+    figure: dict[str, Any] = {"tests": _tests("tests/peer/test_metrics.py")}
+    holds = figure["tests"]["passed"]
+    if args.peers:
+        figure["peers"] = subprocess.run([sys.executable, "bench/metrics_peer.py", "--check"], cwd=ROOT).returncode == 0
+        holds &= figure["peers"]
+    return _bar(figure, "equal to TrackEval and faster-coco-eval to 1e-9; mot_tud's figures", holds=holds)
+
+
+def bar_f(work: Path, args: argparse.Namespace) -> Bar:
+    """Times of help and tests; the checks."""
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        _python("import sys; sys.argv = ['shoal', '--help']; from shoal.cli.app import main; main()")
+        times.append(time.perf_counter() - start)
+    figure: dict[str, Any] = {"help_s": round(statistics.median(times), 2)}
+    holds = figure["help_s"] < 0.5
+    if not args.quick:
+        start = time.perf_counter()
+        tested = subprocess.run(["scripts/test"], cwd=ROOT, stdout=subprocess.DEVNULL).returncode == 0
+        figure |= {"tests_pass": tested, "test_minutes": round((time.perf_counter() - start) / 60, 2)}
+        figure["check"] = subprocess.run(["scripts/check"], cwd=ROOT, stdout=subprocess.DEVNULL).returncode == 0
+        holds &= tested and figure["test_minutes"] <= 4 and figure["check"]
+    return _bar(figure, "--help < 0.5 s, scripts/test <= 4 min, scripts/check clean", holds=holds)
+
+
+BARS: dict[str, Callable[[Path, argparse.Namespace], Bar]] = {
+    "A": bar_a, "B": bar_b, "C": bar_c, "D": bar_d, "E": bar_e, "F": bar_f,
+}  # fmt: skip
+
+
+def main() -> int:
+    """Measure the bars asked for, print JSON, say by the exit code whether all hold."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--only", default="ABCDEF", help="letters of the bars to measure")
+    parser.add_argument("--seeds", type=lambda text: [int(s) for s in text.split(",")], default=[0, 1, 2])
+    parser.add_argument("--no-repeat", dest="repeat", action="store_false", help="A: do not run the first seed twice")
+    parser.add_argument(
+        "--peers", action="store_true", help="E: run the peers instead of trusting their stored answers"
+    )
+    parser.add_argument("--work", type=Path, help="keep what is made here")
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    results: dict[str, Bar] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        for name in args.only:
+            work = (args.work or Path(scratch)) / name
+            work.mkdir(parents=True, exist_ok=True)
+            start = time.perf_counter()
+            bar = BARS[name](work, args)
+            results[name] = bar | {"seconds": round(time.perf_counter() - start, 1), "threads": THREADS}
+            _say({name: results[name]})
+            if args.json:
+                args.json.write_text(json.dumps(results, indent=1) + "\n")
+    print(json.dumps(results, indent=1))
+    return int(not all(bar["holds"] for bar in results.values()))
+
+
+def _bar(figure: dict[str, Any], target: str, *, holds: bool) -> Bar:
+    return {"figure": figure, "target": target, "holds": bool(holds)}
+
+
+def _demo_figures(found: dict[str, Any]) -> dict[str, Any]:
+    steps = {row["step"]: row for row in found["steps"]}
+    return {
+        "mAP": found["pose"]["mAP"], "rmse": found["pose"]["rmse"], "recall": found["pose"]["recall"],
+        "HOTA": found["tracking"]["HOTA"], "IDF1": found["tracking"]["IDF1"],
+        "switches": found["tracking"]["switches"],
+        "train_seconds": steps["train"]["seconds"],
+        "frames_per_s": {k: round(r["frames"] / r["seconds"], 1) for k, r in steps.items() if r["frames"]},
+    }  # fmt: skip
+
+
+def _small_model(work: Path, *, quick: bool) -> tuple[Path, Path]:
+    from shoal.synthetic.dataset import make_project, make_video
+    from shoal.synthetic.scenes import SCENES
+
+    project, video = work / "project", work / "test.mp4"
+    make_project(project, SCENES["demo"], seed=3, n_frames=20, n_videos=1, reflections=False)
+    make_video(SCENES["demo"], video, seed=99, n_frames=40 if quick else 300)
+    crops = 2 if quick else 40
+    trained, _ = shoal("train", project, "--set", "train.epochs=2", "--set", f"train.crops_per_image={crops}")
+    return Path(trained["model"]), video
+
+
+def _same_tables(one: Path, other: Path) -> bool:
+    """Tracks, decisions and exported csv byte for byte; chunked tables after joining their chunks."""
+    import numpy as np
+
+    def joined(run: Path, kind: str) -> dict[str, Any]:
+        parts = [np.load(f) for f in sorted((run / kind).glob("*.npz"))]
+        return {c: np.concatenate([p[c] for p in parts]) for c in parts[0].files if parts[0][c].ndim and c != "span"}
+
+    for kind in ("detections", "poses", "tracklets", "tracks"):
+        a, b = joined(one, kind), joined(other, kind)
+        if a.keys() != b.keys() or any(a[c].tobytes() != b[c].tobytes() for c in a):
+            return False
+    exports = [f.relative_to(one) for f in (one / "export").rglob("*.csv")]
+    return bool(exports) and all(filecmp.cmp(one / f, other / f, shallow=False) for f in exports)
+
+
+def _tests(*paths: str) -> dict[str, Any]:
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-m", "pytest", *paths], cwd=ROOT, capture_output=True, text=True)
+    last = (done.stdout.strip().splitlines() or [""])[-1]
+    return {"passed": done.returncode == 0, "summary": last, "seconds": round(time.perf_counter() - start, 1)}
+
+
+def _python(code: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True, env=environment)
+
+
+def _resident_gb() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**30
+
+
+def _say(what: Any) -> None:
+    print(json.dumps(what), file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
