@@ -29,6 +29,7 @@ MEASUREMENT = np.array([0.02, 0.02, 0.05, 0.05, 0.1])
 ACCELERATION = np.array([0.1, 0.1, 0.001, 0.001, 0.01])
 FIRST_VELOCITY = np.array([0.2, 0.2, 0.01, 0.01, 0.05])
 COST_DOUBT = 20.0
+SCORE_WEIGHT, SCORE_RATE = 0.3, 0.2
 JUMP_CLEARANCE = 0.5  # a jump needs a margin of this share of its length
 CROSSING = 0.5  # rivals whose centres are closer than this many body lengths are crossing
 AMBIGUOUS, JUMP, CROSSED = (DECISION_REASONS.index(r) for r in ("ambiguous", "jump", "crossing"))
@@ -49,7 +50,9 @@ class State:
         covariance: (T, 5, 3) of (mean, velocity): variance, covariance, variance.
         offset: (T, K, 2) last known keypoints relative to the centre.
         size: (T,) largest distance of two keypoints, NaN = unknown.
+        score: (T,) running mean of the animal's score.
         sizes: sizes of the animals seen last, for the body length.
+        scores: scores of the animals seen last.
         cuts: decisions so far: frame, source, target, gap, cost, margin, reason.
     """
 
@@ -63,7 +66,9 @@ class State:
     covariance: Float64[ndarray, "T 5 3"]
     offset: Float64[ndarray, "T K 2"]
     size: Float64[ndarray, "T"]
+    score: Float64[ndarray, "T"]
     sizes: Float64[ndarray, "S"]
+    scores: Float64[ndarray, "S"]
     cuts: list[tuple[int, int, int, int, float, float, int]]
 
 
@@ -72,7 +77,7 @@ def start(config: AssociateConfig, n_keypoints: int) -> State:
     none = np.zeros(0)
     return State(
         config, 0, 0, np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 5)), np.zeros((0, 5)),
-        np.zeros((0, 5, 3)), np.zeros((0, n_keypoints, 2)), none, none, [],
+        np.zeros((0, 5, 3)), np.zeros((0, n_keypoints, 2)), none, none, none, none, [],
     )  # fmt: skip
 
 
@@ -122,8 +127,9 @@ def step(state: State, poses_of_frame: Poses) -> tuple[State, Int64[ndarray, "M"
     _keep(state, frame - state.last - 1 <= state.config.max_age)
     _predict(state, frame, seen.body)
     similarity = _similarity(state, frame, seen)
-    column = _assign(similarity)
-    margin, rival = margins(similarity, column)
+    likeness = similarity - SCORE_WEIGHT * np.abs(state.score[:, None] - seen.score) / max(seen.typical, 1e-6)
+    column = _assign(similarity, likeness)
+    margin, rival = margins(likeness, column)
     joined, reason = _judge(state, frame, seen, similarity, column, margin, rival)
     refused = np.flatnonzero(reason >= 0)
     unsafe = np.flatnonzero((reason >= 0) & (reason != JUMP))
@@ -145,13 +151,15 @@ def step(state: State, poses_of_frame: Poses) -> tuple[State, Int64[ndarray, "M"
 
 @dataclass
 class _Seen:
-    """The animals of one frame that have a keypoint: rows, ellipses, keypoints, sizes; the body length."""
+    """The animals of one frame that have a keypoint; the usual body length and score."""
 
     row: Int64[ndarray, "N"]
     ellipse: Float64[ndarray, "N 5"]
     xy: Float64[ndarray, "N K 2"]
     size: Float64[ndarray, "N"]
+    score: Float64[ndarray, "N"]
     body: float
+    typical: float
 
 
 def _observe(state: State, poses: Poses) -> _Seen:
@@ -163,13 +171,16 @@ def _observe(state: State, poses: Poses) -> _Seen:
     state.sizes = np.r_[state.sizes, size[size > 0]][-SIZES_KEPT:]
     body = state.config.body_px or (float(np.median(state.sizes)) if len(state.sizes) else DEFAULT_BODY_PX)
     row = np.flatnonzero(np.isfinite(ellipse[:, 0]))
-    return _Seen(row, ellipse[row], xy[row], size[row], body)
+    score = poses.score[row].astype(np.float64)
+    state.scores = np.r_[state.scores, score][-SIZES_KEPT:]
+    typical = float(np.median(state.scores)) if len(state.scores) else 1.0
+    return _Seen(row, ellipse[row], xy[row], size[row], score, body, typical)
 
 
 def _keep(state: State, mask: Bool[ndarray, "T"]) -> None:
     """Forget the tracklets that the mask leaves out."""
     if not mask.all():
-        for name in ("number", "last", "mean", "velocity", "covariance", "offset", "size"):
+        for name in ("number", "last", "mean", "velocity", "covariance", "offset", "size", "score"):
             setattr(state, name, getattr(state, name)[mask])
 
 
@@ -213,10 +224,10 @@ SIMILARITIES: dict[str, Callable[[State, _Seen, Float64[ndarray, "T N"]], Float6
 }
 
 
-def _assign(similarity: Float64[ndarray, "T N"]) -> Int64[ndarray, "T"]:
-    """Column of each row in the assignment of largest total similarity, -1 = none or at the floor."""
+def _assign(similarity: Float64[ndarray, "T N"], likeness: Float64[ndarray, "T N"]) -> Int64[ndarray, "T"]:
+    """Column of each row in the assignment of largest total likeness, -1 = none or at the floor."""
     column = np.full(len(similarity), -1)
-    i, j = linear_sum_assignment(similarity, maximize=True)
+    i, j = linear_sum_assignment(likeness, maximize=True)
     column[i] = j
     floor = similarity.min(initial=np.inf)
     column[i[(similarity[i, j] <= floor) & (floor < 0)]] = -1
@@ -270,7 +281,7 @@ def _advance(state: State, frame: int, seen: _Seen, column: Int64[ndarray, "T"])
     added = {
         "number": numbers[fresh], "last": np.full(len(fresh), frame), "mean": ellipse,
         "velocity": np.zeros((len(fresh), 5)), "covariance": covariance,
-        "offset": seen.xy[fresh] - ellipse[:, None, :2], "size": seen.size[fresh],
+        "offset": seen.xy[fresh] - ellipse[:, None, :2], "size": seen.size[fresh], "score": seen.score[fresh],
     }  # fmt: skip
     for name, values in added.items():
         setattr(state, name, np.concatenate([getattr(state, name), values]))
@@ -301,6 +312,7 @@ def _correct(state: State, rows: Int64[ndarray, "n"], frame: int, seen: _Seen, c
     state.covariance[rows] = np.stack([(1 - gain) * here, (1 - gain) * both, speed - speed_gain * both], axis=-1)
     state.offset[rows] = np.where(np.isfinite(xy), xy - observed[:, None, :2], state.offset[rows])
     state.size[rows] = np.fmax(state.size[rows] * 0.9, seen.size[columns])
+    state.score[rows] += SCORE_RATE * (seen.score[columns] - state.score[rows])
     state.last[rows] = frame
 
 
