@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,19 +23,20 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 LABELLED_FRAMES = 120
-PROJECT_VIDEOS = 3
+PROJECT_VIDEOS = 2
 TEST_FRAMES = 600
+TEST_SEED = 999  # of the test video, after 1000 * seed; the project's videos have 0 and 1: other fish, other sand
 
 
 def demo_settings() -> list[str]:
     """Settings that differ from the defaults, as ``--set`` would give them: sized for minutes on two cores."""
-    return ["train.eval_every=15"]
+    return ["train.epochs=40", "train.crops_per_image=1.25", "train.eval_every=10", "dataset.train_fraction=0.9"]
 
 
 def demo(dest: Path, *, seed: int = 0, config: RunConfig, on_progress: OnProgress = no_progress) -> dict[str, Any]:
     """Make a project and a test video, train, evaluate, analyze, export, render, plot, measure.
 
-    The test video shows fish of the project on another day: they moved on, the light is another.
+    The test video shows other fish than the project's, on other sand, in other light.
 
     Args:
         dest: folder for everything; what is complete there already is not made again.
@@ -67,11 +67,10 @@ def demo(dest: Path, *, seed: int = 0, config: RunConfig, on_progress: OnProgres
         )  # fmt: skip
     if not video.is_file():
         log.info("rendering a test video of %d frames", TEST_FRAMES)
-        same_fish = replace(scene, fish_seed=1000 * seed)
         clock.run(
             "render test video", TEST_FRAMES,
             lambda: make_video(
-                same_fish, video, seed=1000 * seed, n_frames=TEST_FRAMES, day=1, on_progress=on_progress
+                scene, video, seed=1000 * seed + TEST_SEED, n_frames=TEST_FRAMES, on_progress=on_progress
             ),
         )  # fmt: skip
     trained = clock.run("train", None, lambda: train(project, config=config, on_progress=on_progress))
@@ -85,10 +84,10 @@ def demo(dest: Path, *, seed: int = 0, config: RunConfig, on_progress: OnProgres
         "render", probe(video).n_frames,
         lambda: render_run(run_dir, None, (), plots=True, on_progress=on_progress),
     )  # fmt: skip
-    tracking = evaluate_tracks(run_dir, video.with_suffix(".truth.npz"))
+    found = evaluate_tracks(run_dir, video.with_suffix(".truth.npz"))
     result = {
-        "seed": seed, "pose": judged["test"], "tracking": tracking["tracking"], "steps": clock.rows,
-        "text": f"{judged['text']}\n{tracking['text']}", "run": str(run_dir), "model": trained["model"],
+        "seed": seed, "pose": found["pose"], "tracking": found["tracking"], "steps": clock.rows,
+        "held_out": judged["test"], "text": found["text"], "run": str(run_dir), "model": trained["model"],
         "seconds": round(sum(row["seconds"] for row in clock.rows), 1),
         "files": [*trained["files"], *judged["files"], *map(str, exported), *map(str, pictures)],
     }  # fmt: skip

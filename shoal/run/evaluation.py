@@ -85,7 +85,7 @@ def evaluate(
 
 
 def evaluate_tracks(run_dir: Path, truth: Path) -> dict[str, Any]:
-    """Tracking figures of a run against true tracks.
+    """Figures of a run's tracks, and of its poses whoever they belong to, against true tracks.
 
     Args:
         run_dir: a tracked run folder.
@@ -98,7 +98,9 @@ def evaluate_tracks(run_dir: Path, truth: Path) -> dict[str, Any]:
     about, card, predicted = open_folder(run_dir), read_card(run_dir), read_animals(run_dir)
     true, ignore = _read_truth(truth, card.skeleton.keypoints, predicted)
     figures = metrics.score_tracks(true, predicted, ignore=ignore, fps=float(fps_of(about)))
-    return {"run": str(run_dir), "tracking": figures, "text": report.tracking_sentence(figures)}
+    scores = metrics.score_poses(true.poses, predicted.poses, ignore=ignore, mirror=card.skeleton.mirror)
+    text = f"{report.sentence(scores, keypoints=card.skeleton.keypoints)}\n{report.tracking_sentence(figures)}"
+    return {"run": str(run_dir), "tracking": figures, "pose": metrics.figures(scores), "text": text}
 
 
 def format_scores(found: Mapping[str, Any]) -> str:
@@ -107,6 +109,7 @@ def format_scores(found: Mapping[str, Any]) -> str:
     if "tracking" in found:
         shown = ("HOTA", "DetA", "AssA", "IDF1", "MOTA", "recall", "precision", "switches", "fragmentations", "tracks")
         lines = [f"{name:<16}{found['tracking'][name]:>10.4g}" for name in shown]
+        lines += [f"{name:<16}{found['pose'][name]:>10.4g}" for name in ("rmse", "mAP", "mAR", "pck")]
     else:
         lines = [
             f"{'':<16}{'test':>10}{'train':>10}",
