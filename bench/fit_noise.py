@@ -99,11 +99,11 @@ def fit_table(truth: Truth, seen: Detections, edges: ndarray, *, source: str, pr
         miss_covered=_rates(~hit, covered, prior.miss_covered),
         jitter=_numbers(sigma),
         outlier=round(float(far.mean()), 4),
-        outlier_scale=prior.outlier_scale,
+        outlier_scale=_outlier_scale(error / sigma[:, None], hit, far) if far.sum() >= 30 else prior.outlier_scale,
         persistence=_persistence(error),
         false_peaks=_numbers(np.bincount(seen.keypoint[is_false], minlength=k) / (stop - start)),
         false_near=_near(truth, seen, is_false, length),
-        merge=_merge_distance(xy, hit, view, length, prior.merge),
+        merge=_merge_distance(xy, hit, view & ~covered, length, prior.merge),
         reflection=_rates(mirrored[rows] >= 0, image, prior.reflection),
         confidence_clear=_quantiles(confidence[found[hit & clear]], prior.confidence_clear),
         confidence_crowded=_quantiles(confidence[found[hit & (crowd | covered)]], prior.confidence_crowded),
@@ -156,6 +156,11 @@ def _persistence(error: ndarray) -> float:
     limit = np.nanquantile(np.abs(error), 0.97)
     both &= (np.abs(before) < limit) & (np.abs(after) < limit)
     return round(float(np.clip(np.corrcoef(before[both], after[both])[0, 1], 0.0, 0.98)), 3)
+
+
+def _outlier_scale(error: ndarray, hit: ndarray, far: ndarray) -> float:
+    """Root mean square per axis of the far errors, in standard deviations of the others."""
+    return round(float(np.sqrt(np.mean(error[hit][far] ** 2))), 2)
 
 
 def _near(truth: Truth, seen: Detections, is_false: ndarray, length: float) -> float:

@@ -1,6 +1,6 @@
 """How well can single crops tell the fish apart: real zebrafish against the aquarium's scene `zebra`.
 
-Both are measured by the same functions: grey crops of 72 x 36 px, nose-tail axis horizontal, one crop pixel per
+Both are measured by the same functions: grey crops of 72 x 36 px aligned on nose and mid-body, one crop pixel per
 frame pixel; per fish 25 crops of frames before 190 to learn from, 12 of frames after 270 to test; logistic
 regression on three feature spaces. Also the steps and touches that calibrate the motion.
 
@@ -40,7 +40,7 @@ from shoal.synthetic.scenes import SCENES, Scene
 from shoal.synthetic.truth import Truth
 from shoal.types import body_length
 
-WIDTH, HEIGHT = 72, 36
+WIDTH, HEIGHT, NOSE_X = 72, 36, 69
 N_EARLY, N_LATE = 25, 12
 EARLY_STOP, LATE_START, N_FRAMES = 190, 270, 501
 SPACES = ("lite0", "dinov2", "pixels")
@@ -48,12 +48,11 @@ LABEL_NOISE = (1.5, 0.5)
 """Standard deviation of the real labels along and across the body, px (SOURCES.md: 1-2 along, < 1 across)."""
 
 
-def crop(image: ndarray, nose: ndarray, tail: ndarray) -> ndarray:
-    """Grey (HEIGHT, WIDTH) crop, nose to the right, middle of nose and tail in the centre, no scaling."""
-    axis = (nose - tail) / max(float(np.linalg.norm(nose - tail)), 1e-6)
-    middle = (nose + tail) / 2
+def crop(image: ndarray, nose: ndarray, middle: ndarray) -> ndarray:
+    """Grey (HEIGHT, WIDTH) crop, not scaled: nose at the right, front half of the body horizontal, tail free."""
+    axis = (nose - middle) / max(float(np.linalg.norm(nose - middle)), 1e-6)
     turn = np.array([[axis[0], -axis[1]], [axis[1], axis[0]]])  # crop offsets -> frame offsets
-    shift = middle - 0.5 - turn @ (np.array([WIDTH, HEIGHT]) / 2 - 0.5)
+    shift = nose - 0.5 - turn @ (np.array([NOSE_X, HEIGHT / 2]) - 0.5)
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     matrix = np.concatenate([turn, shift[:, None]], 1)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
@@ -73,14 +72,14 @@ def choose(usable: ndarray, draw: int = 0) -> tuple[ndarray, ndarray]:
     return np.array(early), np.array(late)
 
 
-def cut(video: Path, nose: ndarray, tail: ndarray, rows: ndarray) -> ndarray:
-    """Crops (N, HEIGHT, WIDTH) of (fish, frame) rows; nose and tail (F, fish, 2)."""
+def cut(video: Path, nose: ndarray, middle: ndarray, rows: ndarray) -> ndarray:
+    """Crops (N, HEIGHT, WIDTH) of (fish, frame) rows; nose and middle (F, fish, 2)."""
     out = np.zeros((len(rows), HEIGHT, WIDTH), np.uint8)
     for batch in read_frames(video, batch=16):
         for frame, image in zip(batch.frame, batch.images, strict=True):
             for i in np.flatnonzero(rows[:, 1] == frame):
                 fish = rows[i, 0]
-                out[i] = crop(image, nose[frame, fish], tail[frame, fish])
+                out[i] = crop(image, nose[frame, fish], middle[frame, fish])
     return out
 
 
@@ -133,7 +132,7 @@ def dinov2() -> nn.Module:
 def features(crops: ndarray, space: str, nets: dict[str, nn.Module]) -> ndarray:
     """(N, D) frozen features of grey crops."""
     if space == "pixels":
-        return crops.reshape(len(crops), -1).astype(np.float32)
+        return crops.reshape(len(crops), -1).astype(np.float32) / 255
     size = {"lite0": (256, 128), "dinov2": (224, 112)}[space]
     big = np.stack([cv2.resize(c, size, interpolation=cv2.INTER_CUBIC) for c in crops])
     x = torch.from_numpy(big).float()[:, None].expand(-1, 3, -1, -1)
@@ -149,15 +148,17 @@ def features(crops: ndarray, space: str, nets: dict[str, nn.Module]) -> ndarray:
     return torch.cat(out).numpy()
 
 
-def tell_apart(early: ndarray, late: ndarray, rows: tuple[ndarray, ndarray]) -> tuple[float, int]:
-    """Accuracy per late crop, and fish named right when each fish's late crops vote (Hungarian)."""
-    scale = StandardScaler().fit(early)
-    model = LogisticRegression(C=1.0, max_iter=300).fit(scale.transform(early), rows[0][:, 0])
-    score = model.predict_log_proba(scale.transform(late))
-    right = float((score.argmax(1) == rows[1][:, 0]).mean())
-    vote = np.stack([score[rows[1][:, 0] == fish].mean(0) for fish in model.classes_])
-    fish, name = linear_sum_assignment(-vote)
-    return right, int((fish == name).sum())
+def tell_apart(values: ndarray, fish: ndarray, early: ndarray, late: ndarray) -> tuple[float, int]:
+    """Accuracy per late crop, and fish named right when each fish's late crops vote (Hungarian).
+
+    values (N, D), scaled alike; fish (N,); early, late: rows to learn from and to test with.
+    """
+    model = LogisticRegression(C=1.0, max_iter=300).fit(values[early], fish[early])
+    score = model.predict_log_proba(values[late])
+    right = float((score.argmax(1) == fish[late]).mean())
+    vote = np.stack([score[fish[late] == f].mean(0) for f in model.classes_])
+    a, b = linear_sum_assignment(-vote)
+    return right, int((a == b).sum())
 
 
 def gaps(missing: ndarray) -> list[int]:
@@ -185,12 +186,17 @@ def measure(video: Path, xy: ndarray, missing: ndarray, ends: tuple[int, int], n
     """All figures of one video, means over draws of crops; xy (F, fish, K, 2), missing (F, fish) where fish touch."""
     seen = np.where(missing[..., None, None], np.nan, xy)
     result: dict = motion(seen.mean(2), missing, body_length(seen.reshape(-1, *seen.shape[2:])))
-    rows = [choose(np.isfinite(seen).all((2, 3)), draw) for draw in range(draws)]
-    crops = [[cut(video, xy[:, :, ends[0]], xy[:, :, ends[1]], part) for part in pair] for pair in rows]
+    pairs = [choose(np.isfinite(seen).all((2, 3)), draw) for draw in range(draws)]
+    rows = np.unique(np.concatenate([part for pair in pairs for part in pair]), axis=0)
+    place = {tuple(row): i for i, row in enumerate(rows.tolist())}
+    crops = cut(video, xy[:, :, ends[0]], xy[:, :, ends[1]], rows)
     for space in SPACES:
+        values = features(crops, space, nets)
+        # pixels: one scale for all, so that bright floor does not count as much as skin does
+        values = values * 3.2 if space == "pixels" else StandardScaler().fit_transform(values)
         found = [
-            tell_apart(*(features(part, space, nets) for part in pair), chosen)
-            for pair, chosen in zip(crops, rows, strict=True)
+            tell_apart(values, rows[:, 0], *(np.array([place[tuple(r)] for r in part.tolist()]) for part in pair))
+            for pair in pairs
         ]
         result[space], result[space + "_vote"] = (float(v) for v in np.mean(found, axis=0))
         result[space + "_each"] = [round(f[0], 3) for f in found]
@@ -201,9 +207,7 @@ def measure_real(folder: Path, nets: dict) -> dict:
     tracks, names = read_tracks(folder / "pseudo_tracks.h5")
     xy = np.full((N_FRAMES, len(names), tracks.poses.n_keypoints, 2), np.nan, np.float32)
     xy[tracks.poses.frame, tracks.track] = tracks.poses.xy
-    return measure(
-        folder / "test_A.avi", xy, np.isnan(xy).any((2, 3)), (0, tracks.poses.n_keypoints - 1), nets, draws=5
-    )
+    return measure(folder / "test_A.avi", xy, np.isnan(xy).any((2, 3)), (0, 4), nets, draws=5)
 
 
 def touched(truth: Truth) -> ndarray:
@@ -235,7 +239,7 @@ def measure_scene(scene: Scene, seed: int, nets: dict) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         video = Path(folder) / "video.mp4"
         truth = make_video(scene, video, seed=seed, n_frames=N_FRAMES)
-        return measure(video, jitter(grid(truth), seed), touched(truth), (0, 6), nets)
+        return measure(video, jitter(grid(truth), seed), touched(truth), (0, 4), nets)
 
 
 def measure_motion(scene: Scene, seed: int) -> dict:

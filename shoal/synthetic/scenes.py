@@ -155,7 +155,7 @@ _ZEBRA = Scene(
     margins=(40.0, 12.0, 205.0, 20.0),
     megabit_s=2.6,
     behaviour=Behaviour(),
-    skin=Skin(species="zebrafish", body_px=(61.5, 68.5), contrast=0.2, tone=0.02),
+    skin=Skin(species="zebrafish", body_px=(61.5, 68.5), contrast=0.29, tone=0.028),
     look=Look(
         floor="plain",
         grey=True,
