@@ -1,5 +1,9 @@
 """Peaks -> animals: each peak joins at most one animal, each animal has at most one peak per keypoint."""
 
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
+# pyright: reportMissingTypeStubs=false
+# (numba and scipy come without types)
+
 from __future__ import annotations
 
 import numpy as np

@@ -7,10 +7,15 @@ And a pair further apart than the gate is still joined if nothing else is near: 
 jump more than a body length in one frame.
 """
 
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
+# pyright: reportMissingTypeStubs=false
+# (numba and scipy come without types)
+
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
@@ -100,9 +105,8 @@ def associate(poses: Poses, config: AssociateConfig) -> tuple[Tracks, Decisions]
     state = start(config, poses.n_keypoints)
     track = np.full(len(poses), -1)
     bounds = np.flatnonzero(np.r_[True, poses.frame[1:] != poses.frame[:-1], True]) if len(poses) else np.zeros(1, int)
-    for first, last in zip(bounds[:-1], bounds[1:], strict=True):
-        rows = slice(int(first), int(last))
-        state, track[rows] = step(state, select(poses, rows))  # type: ignore[arg-type]
+    for first, last in pairwise(bounds):
+        state, track[first:last] = step(state, select(poses, np.arange(first, last)))
     return Tracks(poses, track), _decisions(state, poses.span)
 
 

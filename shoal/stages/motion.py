@@ -1,5 +1,9 @@
 """Where animals go while nobody sees them: learned from a video's own tracklets."""
 
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
+# pyright: reportMissingTypeStubs=false
+# (numba and scipy come without types)
+
 from __future__ import annotations
 
 from typing import NamedTuple
@@ -60,7 +64,7 @@ class Motion(NamedTuple):
 
 def ordered_rows(tracks: Tracks) -> Int64[ndarray, "m"]:
     """Rows that belong to a track and have a keypoint, by track and frame."""
-    seen = np.isfinite(tracks.poses.xy).all(axis=2).any(axis=1)
+    seen = np.isfinite(tracks.poses.xy).all(axis=2).sum(axis=1) > 0
     rows = np.flatnonzero((tracks.track >= 0) & seen)
     return rows[np.lexsort((tracks.poses.frame[rows], tracks.track[rows]))]
 
@@ -107,7 +111,7 @@ def _look(
 
 def _mean(xy: Float64[ndarray, "n K 2"]) -> tuple[Float64[ndarray, "n 2"], Int64[ndarray, "n"]]:
     """Mean over the finite keypoints, NaN without any; how many there are."""
-    seen = np.isfinite(xy).all(axis=2)
+    seen = np.isfinite(xy[..., 0]) & np.isfinite(xy[..., 1])
     n = seen.sum(axis=1)
     total = np.where(seen[..., None], xy, 0.0).sum(axis=1)
     return np.divide(total, n[:, None], out=np.full(total.shape, np.nan), where=n[:, None] > 0), n

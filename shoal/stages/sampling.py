@@ -1,5 +1,9 @@
 """Which animal rows' appearance is worth storing."""
 
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
+# pyright: reportMissingTypeStubs=false
+# (numba and scipy come without types)
+
 from __future__ import annotations
 
 import numpy as np
@@ -26,7 +30,7 @@ def worth_keeping(poses_of_frame: Poses, config: SampleConfig) -> Bool[ndarray, 
     (0,)
     """
     poses = poses_of_frame
-    seen = np.isfinite(poses.xy).all(axis=2)
+    seen = np.isfinite(poses.xy[..., 0]) & np.isfinite(poses.xy[..., 1])
     n_seen = seen.sum(axis=1)
     total = np.where(seen, poses.confidence, 0.0).sum(axis=1)
     good = total >= config.min_confidence * np.maximum(n_seen, 1)
@@ -36,10 +40,10 @@ def worth_keeping(poses_of_frame: Poses, config: SampleConfig) -> Bool[ndarray, 
 def _is_near(poses: Poses, near: float) -> Bool[ndarray, "M"]:
     """Is another animal's centre within ``near`` body lengths (of the larger of the two)?"""
     xy = poses.xy.astype(np.float64)
-    seen = np.isfinite(xy).all(axis=2)
+    seen = np.isfinite(xy[..., 0]) & np.isfinite(xy[..., 1])
     n_seen = np.maximum(seen.sum(axis=1), 1)[:, None]
     centre = np.where(seen[..., None], xy, 0.0).sum(axis=1) / n_seen
-    centre[~seen.any(axis=1)] = np.nan
+    centre[seen.sum(axis=1) == 0] = np.nan
     length = _extent(xy, seen)
     is_near = np.zeros(len(poses), np.bool_)
     # rows of a frame adjoin, so comparing with the next row, the one after, ... meets every pair
@@ -58,5 +62,5 @@ def _extent(xy: Float64[ndarray, "M K 2"], seen: Bool[ndarray, "M K"]) -> Float6
     """Diagonal of the box around each animal's keypoints, px."""
     low = np.where(seen[..., None], xy, np.inf).min(axis=1, initial=np.inf)
     high = np.where(seen[..., None], xy, -np.inf).max(axis=1, initial=-np.inf)
-    size = np.where(seen.any(axis=1)[:, None], high - low, 0.0)
+    size = np.where(np.isfinite(low), high - low, 0.0)
     return np.hypot(size[:, 0], size[:, 1])

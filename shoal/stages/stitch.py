@@ -5,7 +5,14 @@ that one continues the other, by a motion model learned from this video's own tr
 ``Evidence`` of appearance; starting or ending a track in mid-view costs. One path = one animal.
 """
 
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
+# pyright: reportMissingTypeStubs=false
+# (numba and scipy come without types)
+
 from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
@@ -64,7 +71,9 @@ def stitch(tracklets: Tracks, evidence: Evidence | None, config: StitchConfig) -
     paths = _paths(following, chosen)
     _insert(paths, nodes, motion, gain, config)
     paths.sort(key=lambda path: (nodes.first[path[0]], nodes.number[path[0]]))
-    return _tracks(tracklets, nodes, paths, config), _decisions(tracklets, nodes, paths, motion, joins, chosen, ends)
+    bonus = {(int(chosen[a]), int(chosen[b])): float(x) for a, b, _, x in zip(*joins, strict=True) if x}
+    decisions = _decisions(tracklets, nodes, paths, _model(nodes, motion), bonus, ends)
+    return _tracks(tracklets, nodes, paths, config), decisions
 
 
 def _take(nodes: Nodes, rows: Int64[ndarray, "n"]) -> Nodes:
@@ -72,10 +81,16 @@ def _take(nodes: Nodes, rows: Int64[ndarray, "n"]) -> Nodes:
 
 
 def _gains(nodes: Nodes, config: StitchConfig) -> Float64[ndarray, "C"]:
-    """Reward for explaining each tracklet: its rows, weighed by score against the typical row of this video."""
-    typical = float(np.median(nodes.score / nodes.n))
-    weight = nodes.score / typical if typical > 0 else nodes.n.astype(np.float64)
-    return config.row_reward * np.minimum(weight, 1.5 * nodes.n)
+    """Reward for explaining each tracklet: its rows times 1 at the video's usual score, 0 at half of it, down to -1.
+
+    The usual score is that of the median row, not tracklet: ghosts are many but short.
+    """
+    mean = nodes.score / nodes.n
+    order = np.argsort(mean)
+    rows = np.cumsum(nodes.n[order])
+    typical = mean[order][np.searchsorted(rows, rows[-1] / 2)]
+    weight = np.clip(2 * mean / typical - 1, -1, 1) if typical > 0 else np.ones(len(mean))
+    return config.row_reward * nodes.n * weight
 
 
 def _end_costs(nodes: Nodes, motion: Motion, span: tuple[int, int], config: StitchConfig) -> Float64[ndarray, "C 2"]:
@@ -91,7 +106,7 @@ def _at_video_edge(nodes: Nodes, span: tuple[int, int]) -> Bool[ndarray, "C 2"]:
     return np.stack([nodes.first - span[0] < VIDEO_EDGE, span[1] - 1 - nodes.last < VIDEO_EDGE], axis=1)
 
 
-def _model(nodes: Nodes, motion: Motion) -> tuple[object, ...]:
+def _model(nodes: Nodes, motion: Motion) -> tuple[Any, ...]:
     """The arguments of ``join_cost`` from ``xy`` on."""
     return (
         nodes.xy, nodes.velocity, nodes.shape, motion.beta, motion.sigma, motion.shape_sigma, motion.shape_any,
@@ -179,7 +194,7 @@ def _insert(
     if not len(free) or not paths:
         return
     bounds = np.flatnonzero(np.r_[True, np.diff(nodes.first[free]) > 0, True])
-    for begin, end in zip(bounds[:-1], bounds[1:], strict=True):
+    for begin, end in pairwise(bounds):
         group = free[begin:end]
         cost, place = _insertion_costs(paths, group, nodes, motion, config)
         cost -= gain[group, None]
@@ -231,42 +246,46 @@ def _decisions(
     tracklets: Tracks,
     nodes: Nodes,
     paths: list[list[int]],
-    motion: Motion,
-    joins: Joins,
-    chosen: Int64[ndarray, "C"],
+    model: tuple[Any, ...],
+    bonus: dict[tuple[int, int], float],
     ends: Float64[ndarray, "C 2"],
 ) -> Decisions:
-    """Every join, every start and end that is not the video's, every leftover."""
+    """Every join, every start and end that is not the video's, every leftover.
+
+    Args:
+        tracklets: the input.
+        nodes: described tracklets.
+        paths: positions in ``nodes``.
+        model: see ``_model``.
+        bonus: what evidence took off the cost of a join, by pair of positions.
+        ends: cost of starting and of ending at each node.
+    """
     from shoal.stages.kernels.stitch import join_costs
 
-    kind, reason = DECISION_KINDS.index, DECISION_REASONS.index
-    rows: list[tuple[int, int, int, int, int, float, int]] = []
-    used = np.zeros(len(nodes.number), np.bool_)
-    bonus = {
-        (int(chosen[a]), int(chosen[b])): float(x) for a, b, x in zip(joins[0], joins[1], joins[3], strict=True) if x
-    }
-    at_edge = _at_video_edge(nodes, tracklets.span)
+    found: list[tuple[str, str, int, int, int, int, float]] = []
+    inside = ~_at_video_edge(nodes, tracklets.span)
+    first, last, number = nodes.first.tolist(), nodes.last.tolist(), nodes.number.tolist()
     for path in paths:
-        used[path] = True
         a, b = np.array(path[:-1], np.int64), np.array(path[1:], np.int64)
-        cost = join_costs(a, b, nodes.first, nodes.last, _model(nodes, motion))
-        for i, j, c in zip(a, b, cost, strict=True):
-            extra = bonus.get((int(i), int(j)), 0.0)
-            dear = c - extra > ends[i, 1] + ends[j, 0]
-            why = "count" if dear else "appearance" if extra > max(0.0, -c) else "motion"
-            gap = nodes.first[j] - nodes.last[i] - 1
-            rows.append((kind("join"), nodes.first[j], nodes.number[i], nodes.number[j], gap, c - extra, reason(why)))
-        for side, name, node in ((0, "start", path[0]), (1, "end", path[-1])):
-            if not at_edge[node, side]:
-                why = "border" if ends[node, side] < ends.max() else "count"
-                frame = (nodes.first, nodes.last)[side][node]
-                pair = (-1, nodes.number[node]) if side == 0 else (nodes.number[node], -1)
-                rows.append((kind(name), frame, *pair, 0, ends[node, side], reason(why)))
-    for node in np.flatnonzero(~used):
-        rows.append((kind("start"), nodes.first[node], -1, nodes.number[node], 0, np.nan, reason("leftover")))
-    if not rows:
+        for i, j, motion in zip(
+            path, path[1:], join_costs(a, b, nodes.first, nodes.last, model).tolist(), strict=False
+        ):
+            extra = bonus.get((i, j), 0.0)
+            is_dear = motion - extra > ends[i, 1] + ends[j, 0]
+            why = "count" if is_dear else "appearance" if extra > max(0.0, -motion) else "motion"
+            found.append(("join", why, first[j], number[i], number[j], first[j] - last[i] - 1, motion - extra))
+        for side, name, i in ((0, "start", path[0]), (1, "end", path[-1])):
+            if inside[i, side]:
+                why = "border" if ends[i, side] < ends.max() else "count"
+                source, target, frame = (number[i], -1, last[i]) if side else (-1, number[i], first[i])
+                found.append((name, why, frame, source, target, 0, float(ends[i, side])))
+    on_path = {i for path in paths for i in path}
+    found += [("start", "leftover", first[i], -1, number[i], 0, np.nan) for i in range(len(number)) if i not in on_path]
+    found.sort(key=lambda row: (row[2], row[0], row[3], row[4]))
+    if not found:
         return Decisions.empty(tracklets.span)
-    rows.sort(key=lambda row: (row[1], row[0], row[2], row[3]))
-    k, frame, source, target, gap, cost, why = (np.array(c) for c in zip(*rows, strict=True))
-    unknown = np.full(len(rows), np.nan)
-    return Decisions(k, frame, source, target, gap, cost, unknown, unknown, why, tracklets.span)
+    kind, reason, frame, source, target, gap, cost = (np.array(c) for c in zip(*found, strict=True))
+    kinds = np.array([DECISION_KINDS.index(k) for k in kind])
+    reasons = np.array([DECISION_REASONS.index(r) for r in reason])
+    unknown = np.full(len(found), np.nan)
+    return Decisions(kinds, frame, source, target, gap, cost, unknown, unknown, reasons, tracklets.span)

@@ -29,5 +29,5 @@ def _cache_folder() -> Path:
     return folder if os.access(folder, os.W_OK) else Path(tempfile.mkdtemp(prefix="shoal-kernels-"))
 
 
-if not config.CACHE_DIR:  # the environment variable NUMBA_CACHE_DIR wins
-    config.CACHE_DIR = str(_cache_folder())
+if not getattr(config, "CACHE_DIR", ""):  # the environment variable NUMBA_CACHE_DIR wins
+    setattr(config, "CACHE_DIR", str(_cache_folder()))  # noqa: B010  (numba's settings are not typed)

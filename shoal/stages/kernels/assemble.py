@@ -7,6 +7,9 @@ summed link weight merge, their links to every other group add up, until no sum 
 groups that share a keypoint type never merge: their weight is minus infinity, which sums keep.
 """
 
+# pyright: basic, reportUnknownArgumentType=false, reportArgumentType=false
+# (numba infers the types of kernels itself)
+
 from __future__ import annotations
 
 import numpy as np

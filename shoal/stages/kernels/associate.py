@@ -1,5 +1,8 @@
 """Geometry of association: shapes of animals, and similarity of predictions with observations."""
 
+# pyright: basic, reportUnknownArgumentType=false, reportArgumentType=false
+# (numba infers the types of kernels itself)
+
 from __future__ import annotations
 
 import numpy as np

@@ -1,5 +1,8 @@
 """Joins between tracklets, and the cheapest set of disjoint paths through them."""
 
+# pyright: basic, reportUnknownArgumentType=false, reportArgumentType=false
+# (numba infers the types of kernels itself)
+
 from __future__ import annotations
 
 import numpy as np
