@@ -22,18 +22,22 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-LABELLED_FRAMES = 120
+LABELLED_FRAMES, QUICK_LABELLED_FRAMES = 120, 24
 PROJECT_VIDEOS = 2
-TEST_FRAMES = 600
+TEST_FRAMES, QUICK_TEST_FRAMES = 600, 60
 TEST_SEED = 999  # of the test video, after 1000 * seed; the project's videos have 0 and 1: other fish, other sand
 
 
-def demo_settings() -> list[str]:
+def demo_settings(*, quick: bool = False) -> list[str]:
     """Settings that differ from the defaults, as ``--set`` would give them: sized for minutes on two cores."""
+    if quick:
+        return ["train.epochs=4", "train.crops_per_image=2", "train.eval_every=4"]
     return ["train.epochs=40", "train.crops_per_image=1.25", "train.eval_every=10", "dataset.train_fraction=0.9"]
 
 
-def demo(dest: Path, *, seed: int = 0, config: RunConfig, on_progress: OnProgress = no_progress) -> dict[str, Any]:
+def demo(
+    dest: Path, *, seed: int = 0, config: RunConfig, quick: bool = False, on_progress: OnProgress = no_progress
+) -> dict[str, Any]:
     """Make a project and a test video, train, evaluate, analyze, export, render, plot, measure.
 
     The test video shows other fish than the project's, on other sand, in other light.
@@ -42,6 +46,7 @@ def demo(dest: Path, *, seed: int = 0, config: RunConfig, on_progress: OnProgres
         dest: folder for everything; what is complete there already is not made again.
         seed: of fish, tank and motion.
         config: settings; the number of animals is set here.
+        quick: a case too small to be any good, to see every step in a minute.
         on_progress: called by every step.
 
     Returns:
@@ -53,24 +58,25 @@ def demo(dest: Path, *, seed: int = 0, config: RunConfig, on_progress: OnProgres
     scene, dest = SCENES["demo"], Path(dest)
     counted = config.stitch.model_copy(update={"n_animals": scene.n_fish, "count": "exact"})
     config = config.model_copy(update={"stitch": counted})
-    _claim(dest, seed)
+    n_labelled, n_test = (QUICK_LABELLED_FRAMES, QUICK_TEST_FRAMES) if quick else (LABELLED_FRAMES, TEST_FRAMES)
+    _claim(dest, {"seed": seed, "labelled_frames": n_labelled, "videos": PROJECT_VIDEOS, "test_frames": n_test})
     clock = _Stopwatch()
     project, video = dest / "project", dest / "test.mp4"
     if not (project / "config.yaml").is_file():
-        log.info("rendering %d labelled frames of %d fish", LABELLED_FRAMES, scene.n_fish)
+        log.info("rendering %d labelled frames of %d fish", n_labelled, scene.n_fish)
         clock.run(
-            "render project", LABELLED_FRAMES,
+            "render project", n_labelled,
             lambda: make_project(
-                project, scene, seed=seed, n_frames=LABELLED_FRAMES, n_videos=PROJECT_VIDEOS, reflections=False,
+                project, scene, seed=seed, n_frames=n_labelled, n_videos=PROJECT_VIDEOS, reflections=False,
                 on_progress=on_progress,
             ),
         )  # fmt: skip
     if not video.is_file():
-        log.info("rendering a test video of %d frames", TEST_FRAMES)
+        log.info("rendering a test video of %d frames", n_test)
         clock.run(
-            "render test video", TEST_FRAMES,
+            "render test video", n_test,
             lambda: make_video(
-                scene, video, seed=1000 * seed + TEST_SEED, n_frames=TEST_FRAMES, on_progress=on_progress
+                scene, video, seed=1000 * seed + TEST_SEED, n_frames=n_test, on_progress=on_progress
             ),
         )  # fmt: skip
     trained = clock.run("train", None, lambda: train(project, config=config, on_progress=on_progress))
@@ -114,16 +120,15 @@ def format_demo(found: Mapping[str, Any]) -> str:
     return "\n".join([*(f"{name:<20}{value:>24}" for name, value in rows), "", found["text"], ""])
 
 
-def _claim(dest: Path, seed: int) -> None:
-    """One folder, one seed: what lies there already is used again.
+def _claim(dest: Path, made: dict[str, int]) -> None:
+    """One folder, one case: what lies there already is used again.
 
     Raises:
-        InputError: the folder holds the demo of another seed.
+        InputError: the folder holds the demo of another seed or size.
     """
-    made = {"seed": seed, "labelled_frames": LABELLED_FRAMES, "videos": PROJECT_VIDEOS, "test_frames": TEST_FRAMES}
     about = dest / "demo.json"
     if about.is_file() and read_json(about) != made:
-        raise InputError(f"expected the demo of seed {seed}, got another one\nwhere: {dest}", hint="--dest DIR")
+        raise InputError(f"expected the demo of seed {made['seed']}, got another one\nwhere: {dest}", hint="--dest DIR")
     write_json(about, made)
 
 
