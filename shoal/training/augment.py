@@ -37,7 +37,7 @@ def augment(patches: Patches, crop: int, *, device: torch.device) -> tuple[Float
 
 
 def resample(
-    pixels: Float[Tensor, "B 3 S S"], matrix: Float[Tensor, "B 2 3"], crop: int
+    pixels: Float[Tensor, "B 3 H W"], matrix: Float[Tensor, "B 2 3"], crop: int
 ) -> Float[Tensor, "B 3 crop crop"]:
     """Cut crops; ``matrix`` takes crop px to patch px (corners at integers)."""
     height, width = pixels.shape[2:]

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,7 @@ EPOCH_SAVE_S = 20.0
 KEY_SCORE = "mAP"
 
 
+@runtime_checkable
 class Task(Protocol):
     """What is trained: a recipe gives this to ``fit``."""
 
@@ -322,7 +323,7 @@ class _Clock:
     def __init__(self, config: TrainConfig, before: float) -> None:
         self.config, self.before = config, before
         self.start = self.last_save = self.last_step = time.monotonic()
-        self.n_steps, self.step_s = 0, 0.0
+        self.n_steps, self.step_s, self.images_per_s = 0, 0.0, 0.0
 
     def stepped(self, crops: int) -> None:
         now = time.monotonic()

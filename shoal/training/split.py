@@ -12,7 +12,7 @@ from shoal.io.dlc.training_set import read_shuffles, shuffle_split
 from shoal.stages.split import split_labels
 from shoal.types import Project
 
-Split = tuple[Int64[ndarray, "N"], Int64[ndarray, "N"]]
+Split = tuple[Int64[ndarray, "_"], Int64[ndarray, "_"]]
 """Positions in ``project.labels`` to train on and to hold out."""
 
 

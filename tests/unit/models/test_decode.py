@@ -36,7 +36,7 @@ def nearest(found: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
 
 def test_log_quadratic_finds_a_gaussian_exactly() -> None:
     xy = grid_of_keypoints()
-    heat = heatmaps(xy, (60, 70), stride=4, sigma=5)
+    heat = heatmaps(xy, (60, 70), stride=4.0, sigma=5.0)
     peaks = find_peaks(maps_of(heat), min_confidence=0.1, cap=100)
     assert len(peaks.xy) == 30
     assert nearest(peaks.xy, xy[0, :, 0]).max() < 0.01
@@ -47,8 +47,8 @@ def test_equal_neighbours_never_double_a_peak(dtype: torch.dtype) -> None:
     """bf16 maps have equal neighbours at the top of a peak (3 mAP points in recipe_spike.md)."""
     xy = grid_of_keypoints()
     xy[0, ::2] = (xy[0, ::2] / 4).round() * 4  # exactly between cells: two or four equal ones
-    for sigma in (5, 8, 12):
-        heat = heatmaps(xy, (60, 70), stride=4, sigma=sigma).to(dtype)
+    for sigma in (5.0, 8.0, 12.0):
+        heat = heatmaps(xy, (60, 70), stride=4.0, sigma=sigma).to(dtype)
         window = torch.nn.functional.max_pool2d(heat.float(), 5, 1, 2)
         naive = ((heat.float() == window) & (heat.float() > 0.1)).sum()
         assert naive > 30, "this test must be able to fail"
@@ -89,8 +89,8 @@ def test_limbs_join_the_right_ends() -> None:
     animals = torch.tensor([[[20.0, 20.0], [60.0, 24.0]], [[22.0, 60.0], [62.0, 64.0]]])[None]
     edges = torch.tensor([[0, 1]])
     size = (24, 24)
-    limbs, _ = limb_fields(animals, edges, size, stride=4, width=4)
-    maps = maps_of(heatmaps(animals, size, stride=4, sigma=5), limbs)
+    limbs, _ = limb_fields(animals, edges, size, stride=4.0, width=4.0)
+    maps = maps_of(heatmaps(animals, size, stride=4.0, sigma=5.0), limbs)
     peaks, found, _ = decode(maps, edges, config=PredictConfig(min_affinity=0.5), n_animals=2)
     source, target = peaks.xy[found.source], peaks.xy[found.target]
     assert len(found.edge) == 2
@@ -115,7 +115,7 @@ def test_at_most_max_limbs_per_source_best_first() -> None:
 
 def test_unique_keypoint_or_nothing() -> None:
     unique = torch.cat(
-        [heatmaps(torch.tensor([[[[33.3, 21.7]]]]), (20, 20), stride=4, sigma=5), torch.zeros(1, 1, 20, 20)], 1
+        [heatmaps(torch.tensor([[[[33.3, 21.7]]]]), (20, 20), stride=4.0, sigma=5.0), torch.zeros(1, 1, 20, 20)], 1
     )
     found = find_unique(maps_of(torch.zeros(1, 1, 20, 20), unique=unique), min_confidence=0.1)
     assert torch.allclose(found[0, 0, :2], torch.tensor([33.3, 21.7]), atol=0.01)
@@ -139,7 +139,7 @@ def test_dlc_maps_are_read_through_locref() -> None:
     edges = torch.tensor([[0, 1]])
     targets = dlc_targets(Labels(xy, torch.zeros(1, 0, 2), torch.full((1, 1), -1)), grid, edges)
     # a trained network's map falls off towards the rim; plateaus themselves have one peak each by the tie-break
-    logits = torch.logit(0.02 + 0.96 * heatmaps(xy, (33, 33), stride=4, sigma=8))
+    logits = torch.logit(0.02 + 0.96 * heatmaps(xy, (33, 33), stride=4.0, sigma=8.0))
     maps = maps_of(logits, targets.limbs, locref=targets.locref, is_dlc=True)
     peaks, limbs, _ = decode(maps, edges, config=PredictConfig(), n_animals=1)
     assert torch.allclose(peaks.xy, xy[0, 0], atol=1e-4)
@@ -166,32 +166,49 @@ def test_no_edges_and_no_peaks() -> None:
 
 WORST = """
 import resource, time
-import torch
-from shoal.config.predict import PredictConfig
+import numpy as np, torch
+from shoal.config.run import load_config
+from shoal.models.checkpoint import LoadedModel, ModelInfo, build_model
 from shoal.models.decode import decode
+from shoal.models.detect import detect
 from shoal.models.pose import PoseMaps
+from shoal.types import FrameBatch, Skeleton
+
+def used():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
 torch.set_num_threads(2)
-edges = torch.tensor([(i, j) for i in range(9) for j in range(i + 1, 9)])
+config = load_config(overrides=["model.input_scale=1", "model.edges=all"])
+edges = np.array([(i, j) for i in range(9) for j in range(i + 1, 9)])
+info = ModelInfo(Skeleton(tuple("abcdefghi")), edges, tuple("0123456789"), False, 60.0, config)
+net = build_model(info, pretrained=False).eval()
+torch.nn.init.normal_(net.body.head.weight, std=10.0)
+model = LoadedModel(net, info, "0" * 64, torch.device("cpu"))
+images = np.random.default_rng(0).integers(0, 255, (1, 972, 1296, 3), dtype=np.uint8)
+detect(model, FrameBatch(np.arange(1), images[:, :64, :64]), config.predict)
+before, start = used(), time.process_time()
+detections, _, _ = detect(model, FrameBatch(np.arange(1), images), config.predict)
+whole, seconds = used() - before, time.process_time() - start
+# noise in every cell is worse than any network
 generator = torch.Generator().manual_seed(0)
-s = (4.0, 4.0)
 heat = torch.rand(1, 9, 243, 324, generator=generator)
 limbs = torch.randn(1, 72, 243, 324, generator=generator)
-none = heat[:, :0]
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-start = time.process_time()
-peaks, found, _ = decode(PoseMaps(heat, limbs, none, none, (), s, s, ()), edges, config=PredictConfig(), n_animals=10)
-seconds = time.process_time() - start
-after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(len(peaks.number), len(found.edge), len(edges), (after - before) / 1024, seconds)
+s = (4.0, 4.0)
+maps = PoseMaps(heat, limbs, heat[:, :0], heat[:, :0], (), s, s, ())
+before, start = used(), time.process_time()
+peaks, found, _ = decode(maps, torch.from_numpy(edges), config=config.predict, n_animals=10)
+print(len(detections), whole, seconds, len(peaks.number), len(found.edge), used() - before, time.process_time() - start)
 """
 
 
-def test_worst_maps_stay_small_and_fast() -> None:
-    """1296 x 972, 36 limbs, noise everywhere, as an untrained network may say: < 2 GB and < 3 s on two cores."""
+def test_untrained_networks_stay_small_and_fast() -> None:
+    """1296 x 972, 36 limbs: < 2 GB above the model and < 3 s a frame on two cores, network and decoding."""
     out = subprocess.run([sys.executable, "-c", WORST], capture_output=True, text=True, check=True).stdout
-    n_peaks, n_limbs, n_edges, megabytes, cpu_seconds = (float(v) for v in out.split())
+    n_seen, whole_mb, whole_s, n_peaks, n_limbs, decode_mb, decode_s = (float(v) for v in out.split())
+    assert n_seen > 0
+    assert whole_mb < 2000
+    assert whole_s < 6  # CPU seconds of two cores
     assert n_peaks == 9 * 40
-    assert n_edges == 36
     assert 0 < n_limbs <= 36 * 40 * 3
-    assert megabytes < 2000
-    assert cpu_seconds < 6
+    assert decode_mb < 2000
+    assert decode_s < 6

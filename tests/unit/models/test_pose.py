@@ -67,7 +67,7 @@ def test_targets_lie_where_frames_say(scale: float) -> None:
     maps = net(coordinate_image(120, 160))
     factor = torch.tensor([round(160 * scale) / 160, round(120 * scale) / 120])
     size = (maps.heat.shape[2], maps.heat.shape[3])
-    target = heatmaps((xy * factor)[None, None], size, stride=4, sigma=4 * SIGMA_CELLS)
+    target = heatmaps((xy * factor)[None, None], size, stride=4.0, sigma=4 * SIGMA_CELLS)
     assert (maps.heat - target).abs().max() < 0.02
 
 

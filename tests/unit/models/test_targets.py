@@ -28,7 +28,7 @@ def perfect(targets, grid: Grid, *, is_dlc: bool = False) -> PoseMaps:
 
 
 def test_heatmap_is_one_at_the_keypoint_and_largest_over_animals() -> None:
-    heat = heatmaps(torch.tensor([[[[10.0, 6.0]], [[30.0, 6.0]], [[NAN, NAN]]]]), (6, 12), stride=4, sigma=5)
+    heat = heatmaps(torch.tensor([[[[10.0, 6.0]], [[30.0, 6.0]], [[NAN, NAN]]]]), (6, 12), stride=4.0, sigma=5.0)
     assert heat[0, 0, 1, 2] == 1.0  # cell 2's centre is 10, cell 1's is 6
     assert heat[0, 0, 1, 7] == 1.0
     assert torch.isclose(heat[0, 0, 1, 3], torch.exp(torch.tensor(-16 / 50)))
@@ -37,7 +37,7 @@ def test_heatmap_is_one_at_the_keypoint_and_largest_over_animals() -> None:
 
 def test_limb_fields_point_from_source_to_target_and_have_ends() -> None:
     xy = torch.tensor([[[[10.0, 10.0], [50.0, 10.0]]]])
-    field, on = limb_fields(xy, EDGES, (8, 16), stride=4, width=4)
+    field, on = limb_fields(xy, EDGES, (8, 16), stride=4.0, width=4.0)
     assert field[0, :, 2, 5].tolist() == [1.0, 0.0]
     rows, columns = on[0, 0].nonzero().T
     assert rows.tolist() == sorted(rows.tolist())
@@ -47,20 +47,20 @@ def test_limb_fields_point_from_source_to_target_and_have_ends() -> None:
 def test_nearest_limb_wins_where_animals_cross() -> None:
     xy = torch.tensor([[[[2.0, 30.0], [58.0, 30.0]], [[30.0, 2.0], [30.0, 58.0]]]])
     for order in ([0, 1], [1, 0]):
-        field, _ = limb_fields(xy[:, order], EDGES, (30, 30), stride=2, width=6)
+        field, _ = limb_fields(xy[:, order], EDGES, (30, 30), stride=2.0, width=6.0)
         assert field[0, :, 15, 12].tolist() == [1.0, 0.0]  # (25, 31): 1 px from the first, 5 from the second
         assert field[0, :, 12, 15].tolist() == [0.0, 1.0]
 
 
 def test_missing_ends_leave_no_limb() -> None:
-    field, on = limb_fields(torch.tensor([[[[NAN, NAN], [50.0, 10.0]]]]), EDGES, (8, 16), stride=4, width=4)
+    field, on = limb_fields(torch.tensor([[[[NAN, NAN], [50.0, 10.0]]]]), EDGES, (8, 16), stride=4.0, width=4.0)
     assert not on.any()
     assert not field.any()
 
 
 def test_identity_only_near_named_animals() -> None:
     two = Labels(torch.tensor([[[[10.0, 10.0]], [[50.0, 10.0]]]]), torch.zeros(1, 0, 2), torch.tensor([[1, -1]]))
-    identity, named = identity_maps(two, (8, 16), stride=4, radius=5, n_individuals=3)
+    identity, named = identity_maps(two, (8, 16), stride=4.0, radius=5.0, n_individuals=3)
     assert identity[0].sum((1, 2)).tolist()[0::2] == [0.0, 0.0]
     assert identity[0, 1, 2, 2] == 1
     assert not named[0, 2, 12]
@@ -74,8 +74,8 @@ def test_perfect_maps_have_no_loss(is_dlc: bool) -> None:
         targets = dlc_targets(found, grid, EDGES)
         terms = dlc_loss(perfect(targets, grid, is_dlc=True), targets)
     else:
-        targets = light_targets(found, grid, EDGES, sigma=5, limb_width=4)
-        terms = light_loss(perfect(targets, grid), targets, limb_weight=3)
+        targets = light_targets(found, grid, EDGES, sigma=5.0, limb_width=4.0)
+        terms = light_loss(perfect(targets, grid), targets, limb_weight=3.0)
     assert set(terms) >= {"heat", "limb", "unique", "identity"}
     for name, value in terms.items():
         assert value < 1e-4, name
@@ -87,7 +87,10 @@ def test_a_batch_in_pieces_has_the_loss_of_the_whole() -> None:
     both = Labels(xy, torch.rand(4, 1, 2, generator=generator) * 96, torch.zeros(4, 2, dtype=torch.int64))
     grid = Grid((24, 24), 4.0, (24, 24), 4.0, 2)
     for make, loss in (
-        (lambda: light_targets(both, grid, EDGES, sigma=5, limb_width=4), lambda m, t: light_loss(m, t, limb_weight=3)),
+        (
+            lambda: light_targets(both, grid, EDGES, sigma=5.0, limb_width=4.0),
+            lambda m, t: light_loss(m, t, limb_weight=3.0),
+        ),
         (lambda: dlc_targets(both, grid, EDGES), dlc_loss),
     ):
         targets = make()
@@ -128,6 +131,6 @@ def test_dlc_targets_are_dlcs() -> None:
 def test_empty_crops_have_a_finite_loss() -> None:
     grid = Grid((8, 8), 4.0, (8, 8), 4.0, 0)
     none = Labels(torch.zeros(2, 0, 2, 2), torch.full((2, 1, 2), NAN), torch.zeros(2, 0, dtype=torch.int64))
-    targets = light_targets(none, grid, EDGES, sigma=5, limb_width=4)
+    targets = light_targets(none, grid, EDGES, sigma=5.0, limb_width=4.0)
     maps = perfect(targets, grid)
-    assert sum(light_loss(maps, targets, limb_weight=3).values()) == 0
+    assert sum(light_loss(maps, targets, limb_weight=3.0).values()) == 0

@@ -75,8 +75,8 @@ def test_flip_mirrors_pixels_targets_and_names(image: TrainImage) -> None:
     assert torch.allclose(one.flip(-1), other, atol=1e-3)
     grid = Grid((16, 16), 4.0, (16, 16), 4.0, 4)
     edges = torch.tensor([[0, 2], [1, 2]])
-    a = light_targets(labels, grid, edges, sigma=5, limb_width=4)
-    b = light_targets(mirrored, grid, edges, sigma=5, limb_width=4)
+    a = light_targets(labels, grid, edges, sigma=5.0, limb_width=4.0)
+    b = light_targets(mirrored, grid, edges, sigma=5.0, limb_width=4.0)
     assert torch.allclose(a.heat[:, MIRROR].flip(-1), b.heat, atol=1e-4)
     sign = torch.tensor([-1.0, 1.0])[None, None, :, None, None]
     expected = a.limbs.unflatten(1, (2, 2))[:, [1, 0]].flip(-1) * sign
