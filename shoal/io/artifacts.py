@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # the earliest a zip can hold: bytes must not depend on the clock
 ZIP_LEVEL = 1  # levels above cost several times the time for a few per cent
-SCHEMA = "table.json"
+SCHEMA = "table"  # member that says what the others are; a text, so that numpy.load shows it
 FORMAT = 1
 
 
@@ -73,10 +73,9 @@ def save_table(path: Path, table: Any) -> None:
     schema = {"format": FORMAT, "table": _flatten(table, "", arrays)}
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        _add(archive, SCHEMA, json.dumps(schema, sort_keys=True).encode())
-        for name, array in arrays.items():
+        for name, array in {SCHEMA: np.array(json.dumps(schema, sort_keys=True)), **arrays}.items():
             member = io.BytesIO()
-            np.lib.format.write_array(member, np.ascontiguousarray(array), allow_pickle=False)
+            np.lib.format.write_array(member, np.asarray(array, order="C"), allow_pickle=False)
             _add(archive, f"{name}.npy", member.getvalue())
     write_atomic(path, buffer.getvalue())
 
@@ -89,7 +88,7 @@ def load_table(path: Path, kind: type[T]) -> T:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            schema = json.loads(archive.read(SCHEMA))
+            schema = json.loads(str(_read_array(archive, SCHEMA)))
             if schema["table"]["type"] != kind.__name__:
                 raise ArtifactError(f"expected a table {kind.__name__}, got {schema['table']['type']}\nwhere: {path}")
             return _build(schema["table"], kind, "", archive)
@@ -261,12 +260,15 @@ def _flatten(table: Any, prefix: str, arrays: dict[str, np.ndarray]) -> dict[str
 def _build(schema: dict[str, Any], kind: type[T], prefix: str, archive: zipfile.ZipFile) -> T:
     values: dict[str, Any] = {}
     for name in schema["arrays"]:
-        member = io.BytesIO(archive.read(f"{prefix}{name}.npy"))
-        values[name] = np.lib.format.read_array(member, allow_pickle=False)
+        values[name] = _read_array(archive, prefix + name)
     for name, nested in schema["tables"].items():
         values[name] = _build(nested, _field_type(kind, name), f"{prefix}{name}.", archive)
     values.update((name, _tuples(value)) for name, value in schema["plain"].items())
     return kind(**values)
+
+
+def _read_array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    return np.lib.format.read_array(io.BytesIO(archive.read(f"{name}.npy")), allow_pickle=False)
 
 
 def _field_type(kind: type, name: str) -> Any:

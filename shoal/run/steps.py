@@ -322,7 +322,7 @@ def _associate(run_dir: Path, config: RunConfig, all_spans: Sequence[Span], expe
     began = time.perf_counter()
     tracklets, cuts = associating.associate(read_spans(run_dir, "poses", Poses), config.associate)
     outputs = _save_columns(run_dir, "tracklets", tracklets, all_spans)
-    decisions = run_dir / "tracklets" / "decisions.npz"
+    decisions = run_dir / "cuts.npz"
     save_table(decisions, cuts)
     write_entry(
         run_dir, "associate", fingerprint=expected, outputs=[*outputs, decisions],
@@ -337,7 +337,7 @@ def _stitch(run_dir: Path, config: RunConfig, all_spans: Sequence[Span], expecte
     tracks, joins = stitching.stitch(tracklets, None, config.stitch)
     outputs = _save_columns(run_dir, "tracks", tracks, all_spans)
     decisions = run_dir / "decisions.npz"
-    save_table(decisions, _merge(load_table(run_dir / "tracklets" / "decisions.npz", Decisions), joins))
+    save_table(decisions, _merge(load_table(run_dir / "cuts.npz", Decisions), joins))
     write_entry(
         run_dir, "stitch", fingerprint=expected, outputs=[*outputs, decisions], inputs={"associate": linked},
         seconds=time.perf_counter() - began, counts={"tracks": tracks.n_tracks, "decisions": len(joins)},

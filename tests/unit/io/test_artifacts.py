@@ -29,6 +29,7 @@ def test_numpy_can_read_the_file(tmp_path):
     with np.load(tmp_path / "a.npz", allow_pickle=False) as file:
         assert file["track"].tolist() == [0, 1, 0]
         assert file["poses.xy"].dtype == np.float32
+        assert '"type": "Tracks"' in str(file["table"])
 
 
 def test_names_none_and_optional_tables_survive(tmp_path):
