@@ -151,7 +151,7 @@ class _State:
     def _wish(self) -> tuple[ndarray, ndarray]:
         """Direction each fish wants (N, 2) and how eagerly it kicks (N,)."""
         b, n = self.scene.behaviour, len(self.xy)
-        self.wander += -self.wander * self.dt / 1.5 + 0.9 * np.sqrt(self.dt) * self.rng.standard_normal(n)
+        self.wander += -self.wander * self.dt / 1.0 + 0.5 * np.sqrt(self.dt) * self.rng.standard_normal(n)
         want = _unit(self.heading + self.wander)
         to = self.xy[None] - self.xy[:, None]
         distance = np.linalg.norm(to, axis=-1) + np.eye(n) * 1e9
@@ -195,7 +195,7 @@ class _State:
         x0, y0, x1, y1 = self.tank.floor
         nose = self.xy + (PIVOT * self.length)[:, None] * _unit(self.heading)
         near = np.stack([nose[:, 0] - x0, x1 - nose[:, 0], nose[:, 1] - y0, y1 - nose[:, 1]], 1)
-        push = 2.2 * np.clip(1 - near / (0.9 * self.length[:, None]), 0, 1.5) ** 2
+        push = 2.2 * np.clip(1 - near / (0.6 * self.length[:, None]), 0, 1.5) ** 2
         return np.stack([push[:, 0] - push[:, 1], push[:, 2] - push[:, 3]], 1)
 
     def _burst(self, want: ndarray, eager: ndarray) -> ndarray:

@@ -42,18 +42,18 @@ class Behaviour:
         startle_speed: median peak speed of a startled fish.
     """
 
-    pace: float = 2.2
+    pace: float = 2.1
     burst_rate: float = 3.0
     glide_s: float = 0.55
     school: float = 0.3
-    personal_space: float = 0.8
+    personal_space: float = 0.95
     rest: float = 0.02
     chase: float = 0.02
     hide: float = 0.0
     hide_s: float = 4.0
     bout_s: float = 2.5
     startles_per_minute: float = 6.0
-    startle_speed: float = 17.0
+    startle_speed: float = 19.0
 
 
 @dataclass(frozen=True)
