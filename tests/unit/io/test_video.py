@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 
@@ -223,6 +224,28 @@ def test_colours_survive(tmp_path):
         writer.write(np.repeat(np.repeat(colours[None], 32, 0), 32, 1))
     image = next(read_frames(path)).images[0]
     assert np.abs(image[16, 16::32].astype(int) - colours).max() < 12
+
+
+@pytest.mark.parametrize("turn", [(0, 1, -1, 0), (-1, 0, 0, -1), (0, -1, 1, 0)])
+def test_a_turned_camera_is_turned_back_as_opencv_does(tmp_path, turn):
+    """DeepLabCut labels frames that OpenCV read, and OpenCV obeys the file's display matrix."""
+
+    def matrix(a: int, b: int, c: int, d: int) -> bytes:
+        return b"".join(
+            v.to_bytes(4, "big", signed=True) for v in (a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30)
+        )
+
+    path = encode(tmp_path / "turned.mp4", list(range(8)), bf="0")
+    data = path.read_bytes()
+    track = data.index(b"tkhd")
+    path.write_bytes(data[:track] + data[track:].replace(matrix(1, 0, 0, 1), matrix(*turn), 1))
+    capture = cv2.VideoCapture(str(path))
+    for _ in range(6):
+        _, expected = capture.read()
+    image = next(read_frames(path, start=5)).images[0]
+    assert image.shape == expected.shape == ((SIDE, BITS * BAR + 6, 3) if turn[0] else (BITS * BAR + 6, SIDE, 3))
+    assert (probe(path).width, probe(path).height) == (image.shape[1], image.shape[0])
+    assert np.abs(image.astype(int) - expected[..., ::-1]).max() < 6
 
 
 def test_identity_depends_on_content_only(numbered, tmp_path):
