@@ -162,7 +162,7 @@ def _observe(scene: Scene, tank: Tank, fish: tuple[Fish, ...], chunk: Swim, bodi
     lit = ~(sheltered.mean(-1) > 0.5)
     for wall in range(len(tank.mirrors)):
         image = mirror_points(tank, wall, bodies.xy)
-        shown = behind_glass(tank, wall, image) & in_frame(scene, image) & lit[..., None]
+        shown = behind_glass(tank, wall, image) & in_frame(scene, image) & lit[..., None] & ~below
         reflected[:, wall] = np.where(shown[..., None], image, nan)
     return {
         "xy": np.where(seen[..., None], bodies.xy, nan), "full_xy": bodies.xy, "hidden": np.asarray(sheltered.all(-1)),

@@ -110,7 +110,7 @@ class Renderer:
             return
         normal = bodies.normal[row, i].copy()
         normal[:, self.tank.mirrors[wall][0]] *= -DEPTH
-        shade = self._shade(line, gain) * np.float32(0.85)
+        shade = self._shade(line, gain) * np.float32(0.58)  # as much darker as the floor in the glass
         if self.tank.shelter is not None and self.tank.shelter.covers(bodies.line[row, i]).mean() > 0.5:
             return
         self._strip(target, line, normal, STRIP * fish.length, shade, fish.mirrored, self.backdrop.glass)

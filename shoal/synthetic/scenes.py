@@ -88,7 +88,7 @@ class Look:
         uneven: relative brightness difference across the tank.
         noise: standard deviation of the sensor's noise, grey levels.
         shadow: darkness of the shadows on the floor, 0-1.
-        mirror: brightness of the reflections, 0-1.
+        mirror: opacity of the reflections, 0-1.
         blur_px: optics and compression of the camera, standard deviation.
     """
 
@@ -100,7 +100,7 @@ class Look:
     uneven: float = 0.22
     noise: float = 2.2
     shadow: float = 0.35
-    mirror: float = 0.6
+    mirror: float = 0.8
     blur_px: float = 0.7
 
 
