@@ -14,6 +14,7 @@ from numpy import ndarray
 
 from shoal.types import Tracks, body_length
 
+DEFAULT_BETA = 8.0  # frames, where a video has no tracklets to learn from
 BETAS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 LAGS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 N_SAMPLES = 3000  # pairs of rows looked at per lag
@@ -142,7 +143,7 @@ def learn_motion(tracks: Tracks, rows: Int64[ndarray, "m"]) -> Motion:
     samples = {lag: s for lag in LAGS if len((s := _samples(tracks, rows, lag)).bend) >= MIN_SAMPLES}
     # the fit of beta weighs every lag alike: log of the median error with both velocities known
     misfit = [sum(np.log(np.median(_errors(s, lag, beta, 2)) + 1e-9) for lag, s in samples.items()) for beta in BETAS]
-    beta = BETAS[int(np.argmin(misfit))] if samples else BETAS[0]
+    beta = BETAS[int(np.argmin(misfit))] if samples else DEFAULT_BETA
     area = float(np.prod(high - low + body))
     smallest = SMALLEST * body
     largest = max(smallest, np.sqrt(area / (2 * np.pi)))  # an error this large says nothing

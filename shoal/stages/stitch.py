@@ -72,7 +72,7 @@ def stitch(tracklets: Tracks, evidence: Evidence | None, config: StitchConfig) -
     _insert(paths, nodes, motion, gain, config)
     paths.sort(key=lambda path: (nodes.first[path[0]], nodes.number[path[0]]))
     bonus = {(int(chosen[a]), int(chosen[b])): float(x) for a, b, _, x in zip(*joins, strict=True) if x}
-    decisions = _decisions(tracklets, nodes, paths, _model(nodes, motion), bonus, ends)
+    decisions = _decisions(tracklets, nodes, paths, _model(nodes, motion), bonus, ends, config)
     return _tracks(tracklets, nodes, paths, config), decisions
 
 
@@ -121,7 +121,7 @@ def _joins(nodes: Nodes, motion: Motion, evidence: Evidence | None, config: Stit
     max_gap = config.max_gap or NO_LIMIT
     model = _model(nodes, motion)
     source, target, cost = candidates(nodes.first, nodes.last, max_gap, config.max_joins, MAX_LOOKED, model)
-    if evidence is None or not len(evidence.source):
+    if evidence is None or not len(evidence.source) or not len(nodes.number):
         return source, target, cost, np.zeros(len(cost))
     a, b, log_odds = _ordered_pairs(nodes, evidence, max_gap)
     n = len(nodes.number)
@@ -249,6 +249,7 @@ def _decisions(
     model: tuple[Any, ...],
     bonus: dict[tuple[int, int], float],
     ends: Float64[ndarray, "C 2"],
+    config: StitchConfig,
 ) -> Decisions:
     """Every join, every start and end that is not the video's, every leftover.
 
@@ -259,6 +260,7 @@ def _decisions(
         model: see ``_model``.
         bonus: what evidence took off the cost of a join, by pair of positions.
         ends: cost of starting and of ending at each node.
+        config: the costs.
     """
     from shoal.stages.kernels.stitch import join_costs
 
@@ -276,7 +278,7 @@ def _decisions(
             found.append(("join", why, first[j], number[i], number[j], first[j] - last[i] - 1, motion - extra))
         for side, name, i in ((0, "start", path[0]), (1, "end", path[-1])):
             if inside[i, side]:
-                why = "border" if ends[i, side] < ends.max() else "count"
+                why = "border" if ends[i, side] < config.appear_cost else "count"
                 source, target, frame = (number[i], -1, last[i]) if side else (-1, number[i], first[i])
                 found.append((name, why, frame, source, target, 0, float(ends[i, side])))
     on_path = {i for path in paths for i in path}

@@ -240,6 +240,20 @@ def test_three_mice_assemble_as_in_dlc(shoal_data):
     assert same >= 147, "DLC's own answer differs in 3 of 150 animals, by keypoints that it leaves out or swaps"
 
 
+@pytest.mark.data
+def test_three_mice_are_three_tracks(shoal_data):
+    from shoal.config.associate import AssociateConfig
+    from shoal.config.stitch import StitchConfig
+    from shoal.stages.associate import associate
+    from shoal.stages.stitch import stitch
+
+    detections, edges, _ = mice(shoal_data / "dlc_trimouse_algo")
+    poses, _ = assemble(detections, edges, AssembleConfig(max_animals=3, min_affinity=0.05), n_keypoints=12)
+    tracklets, _ = associate(poses, AssociateConfig())
+    tracks, _ = stitch(tracklets, None, StitchConfig(n_animals=3, count="exact"))
+    assert np.bincount(tracks.track).tolist() == [50, 50, 50]
+
+
 def test_speed_of_ten_animals(record_property):
     edges = np.array([(a, b) for a in range(9) for b in range(a + 1, 9)])
     detections = crowd(np.random.default_rng(1), n_frames=40, n_animals=10, n_keypoints=9, edges=edges)

@@ -1,0 +1,53 @@
+"""Which rows are worth storing."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from shoal.config.sample import SampleConfig
+from shoal.stages.sampling import worth_keeping
+from shoal.types import Poses, select
+
+BODY = np.array([(-10.0, 0.0), (0.0, 0.0), (10.0, 0.0)])
+
+
+def poses_of(frame, centres, confidence=0.9):
+    xy = np.asarray(centres, float)[:, None] + BODY
+    n = len(xy)
+    return Poses(frame, np.arange(n), xy, np.full((n, 3), confidence), np.ones(n), (0, 100))
+
+
+def test_every_tenth_frame_and_crossings():
+    apart, near = [(0, 0), (100, 0)], [(0, 0), (15, 0)]
+    config = SampleConfig(every=10, near=1.0)
+    assert worth_keeping(poses_of([20, 20], apart), config).tolist() == [True, True]
+    assert worth_keeping(poses_of([21, 21], apart), config).tolist() == [False, False]
+    assert worth_keeping(poses_of([21, 21], near), config).tolist() == [True, True]
+    assert worth_keeping(poses_of([21, 21, 21], [*near, (300, 0)]), config).tolist() == [True, True, False]
+    assert not worth_keeping(poses_of([21, 21], near), SampleConfig(near=0.5)).any()
+
+
+def test_poor_animals_are_not_stored():
+    assert not worth_keeping(poses_of([20], [(0, 0)], confidence=0.2), SampleConfig(min_confidence=0.3)).any()
+    hidden = Poses([20], [0], np.full((1, 3, 2), np.nan), np.zeros((1, 3)), [0], (20, 21))
+    assert not worth_keeping(hidden, SampleConfig()).any()
+
+
+def test_missing_keypoints_do_not_count_as_doubt():
+    poses = poses_of([20], [(0, 0)])
+    xy, confidence = poses.xy.copy(), poses.confidence.copy()
+    xy[0, 0], confidence[0, 0] = np.nan, 0
+    assert worth_keeping(Poses(poses.frame, poses.item, xy, confidence, poses.score, poses.span), SampleConfig()).all()
+
+
+def test_frames_do_not_influence_each_other():
+    rng = np.random.default_rng(0)
+    poses = poses_of(np.repeat(np.arange(30), 4), rng.uniform(0, 80, (120, 2)))
+    at_once = worth_keeping(poses, SampleConfig(every=7))
+    one_by_one = [worth_keeping(select(poses, poses.frame == f), SampleConfig(every=7)) for f in range(30)]
+    np.testing.assert_array_equal(at_once, np.concatenate(one_by_one))
+    assert 0 < at_once.mean() < 1
+
+
+def test_no_animal_at_all():
+    assert worth_keeping(Poses.empty((0, 1), 3), SampleConfig()).shape == (0,)
