@@ -14,5 +14,5 @@ class SampleConfig(Settings):
     feature_size: int = Field(default=64, gt=0, description="channels after the fixed projection")
     min_confidence: float = Field(default=0.3, ge=0, le=1, description="mean confidence an animal needs")
     near: float = Field(
-        default=1.0, ge=0, description="animals closer than this many body lengths to another are crossing"
+        default=0.5, ge=0, description="animals whose centres are closer than this many body lengths are crossing"
     )
