@@ -12,9 +12,8 @@ class AssembleConfig(Settings):
 
     max_animals: int = Field(default=0, ge=0, description="keep at most this many per frame, best first; 0 = no limit")
     min_keypoints: int = Field(default=3, gt=0, description="animals with fewer are dropped (lowered to K for small K)")
-    min_affinity: float = Field(default=0.2, ge=0, description="weaker limbs join nothing")
+    min_affinity: float = Field(default=0.25, ge=0, description="limbs above speak for, limbs below against one animal")
     min_confidence: float = Field(default=0.1, ge=0, le=1, description="weaker peaks are ignored")
     min_score: float = Field(default=0.2, ge=0, le=1, description="animals below are dropped (0.8 is a sure one)")
-    min_score: float = Field(0.1, ge=0, le=1, description="animals below are dropped: few keypoints, faint, loosely tied")
     duplicate_overlap: float = Field(default=0.5, gt=0, le=1, description="two animals sharing this much are one")
     duplicate_distance: float = Field(default=0.1, ge=0, description="shared = this close, in body lengths")

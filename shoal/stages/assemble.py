@@ -59,8 +59,6 @@ def assemble(
         frame, rows, score = _grouped_peaks(detections, usable, confidence, edges, config, n_keypoints)
     sure = score >= config.min_score
     frame, rows, score = frame[sure], rows[sure], score[sure]
-    good = score >= config.min_score
-    frame, rows, score = frame[good], rows[good], score[good]
     return _poses(detections, frame, rows, score, confidence), rows
 
 
