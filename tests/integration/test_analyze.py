@@ -252,6 +252,13 @@ def test_a_moved_video_is_found_beside_its_run(blobs, tmp_path):
     assert render(tmp_path / "new" / "clip.shoal").is_file()
 
 
+def test_a_place_that_cannot_be_written_to_is_one_clear_error(blobs, blob_video, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="can be written to") as error:
+        analyze(blob_video, blobs.engine(), config=blobs.config(), dest=tmp_path / "file")
+    assert "--dest" in error.value.hint
+
+
 def test_grey_video(blobs, tmp_path):
     with VideoWriter(tmp_path / "grey.mp4", fps=5) as writer:
         for _ in range(3):
