@@ -200,6 +200,9 @@ SCENES: dict[str, Scene] = {
         mirrors=("right",),
         megabit_s=4.1,  # 7.5 Mbit/s scaled by the number of pixels
         skin=replace(_LAB.skin, body_px=(90.0, 140.0)),
+        # Bodies cross about 8 times per fish and minute, as in `zebra` (`lab`: 12), and visits to the shelter are
+        # short: which of two fish that were in there together comes out first is no question for motion.
+        behaviour=replace(_LAB.behaviour, personal_space=0.95, chase=0.05, hide_s=1.5),
     ),
     "lab": _LAB,
     "zebra": _ZEBRA,
