@@ -172,18 +172,18 @@ def _near(truth: Truth, seen: Detections, is_false: ndarray, length: float) -> f
 
 
 def _merge_distance(xy: ndarray, hit: ndarray, view: ndarray, length: float, prior: float) -> float:
-    """Distance of two same keypoints at which one of them is missed half of the time."""
+    """Distance of two same keypoints below which one of them is missed half of the time."""
     n = xy.shape[1]
     i, j = np.triu_indices(n, 1)
     d = np.linalg.norm(xy[:, i] - xy[:, j], axis=-1) / length
     usable = view[:, i] & view[:, j] & (d < 0.5)
     lost = ~(hit[:, i] & hit[:, j])
-    edges = np.linspace(0, 0.5, 11)
-    for low, high in pairwise(edges):
+    merged = [prior]
+    for low, high in pairwise(np.linspace(0, 0.5, 11)):
         among = usable & (d >= low) & (d < high)
-        if among.sum() >= 10 and lost[among].mean() < 0.5:
-            return round(float(low), 3)
-    return prior
+        if among.sum() >= 30 and lost[among].mean() >= 0.5:
+            merged.append(round(float(high), 3))
+    return merged[-1]
 
 
 def main() -> None:

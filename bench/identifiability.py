@@ -143,8 +143,11 @@ def features(crops: ndarray, space: str, nets: dict[str, nn.Module]) -> ndarray:
         else:
             mean, std = torch.tensor([123.675, 116.28, 103.53]), torch.tensor([58.395, 57.12, 57.375])
             part = (part - mean[:, None, None]) / std[:, None, None]
-            found = nets[space].forward_intermediates(part, indices=[8], intermediates_only=True, norm=False)[0]
-            out.append(found.mean((2, 3)))
+            with torch.autocast("cpu", torch.bfloat16):  # four times faster where the processor has AMX
+                found = nets[space].forward_intermediates(
+                    part, indices=[8], intermediates_only=True, norm=False, stop_early=True
+                )[0]
+            out.append(found.float().mean((2, 3)))
     return torch.cat(out).numpy()
 
 

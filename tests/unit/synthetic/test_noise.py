@@ -73,15 +73,19 @@ def test_fitting_noisy_truth_gives_its_table_back(monkeypatch):
     monkeypatch.delitem(sys.modules, "fit_noise", raising=False)
     from fit_noise import fit_table
 
-    table = replace(load_noise(), merge=0.0, outlier=0.0)
+    guess = (0.1, 0.2, 0.4, 0.6, 0.8, 0.9)
+    table = replace(
+        load_noise(), merge=0.0, outlier=0.0, jitter=(0.02,) * 8 + (0.03,), miss_clear=(0.05,) * 8 + (0.2,),
+        false_peaks=(0.1,) * 8 + (0.3,), persistence=0.5, confidence_clear=guess, affinity_right=guess, link_wrong=0.3,
+    )  # fmt: skip
     truth = make_truth(SCENES["lab"], seed=2, n_frames=150)
     found = noisy_detections(truth, edges=SKELETON.edges, seed=1, table=table)
     fitted = fit_table(truth, found, SKELETON.edges, source="test", prior=load_noise())
     np.testing.assert_allclose(fitted.jitter, table.jitter, rtol=0.25)
     np.testing.assert_allclose(fitted.miss_clear, table.miss_clear, atol=0.04)
     np.testing.assert_allclose(fitted.false_peaks, table.false_peaks, atol=0.08)
-    np.testing.assert_allclose(fitted.confidence_clear, table.confidence_clear, atol=0.12)
-    np.testing.assert_allclose(fitted.affinity_right, table.affinity_right, atol=0.12)
+    np.testing.assert_allclose(fitted.confidence_clear[::2], table.confidence_clear, atol=0.12)
+    np.testing.assert_allclose(fitted.affinity_right[::2], table.affinity_right, atol=0.12)
     assert fitted.persistence == pytest.approx(table.persistence, abs=0.1)
     assert fitted.link_wrong == pytest.approx(table.link_wrong, abs=0.1)
     assert fitted.source == "test"
