@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 from numpy import ndarray
 
+from shoal.stages.size import measure_sizes, spread_between
 from shoal.types import Tracks, body_length
 
 DEFAULT_BETA = 8.0  # frames, where a video has no tracklets to learn from
@@ -32,7 +33,8 @@ class Nodes(NamedTuple):
 
     number: (C,) tracklet number; first, last: (C,) frames; n: (C,) rows; score: (C,) sum over rows;
     xy: (C, 2, 2) centre at first and last frame; velocity: (C, 2, 2) there, NaN = unknown;
-    shape: (C, 2, K, 2) keypoints relative to the centre there, NaN = not seen.
+    shape: (C, 2, K, 2) keypoints relative to the centre there, NaN = not seen;
+    size: (C,) log body length; size_variance: (C,) of its error, inf = not known.
     """
 
     number: Int64[ndarray, "C"]
@@ -43,6 +45,8 @@ class Nodes(NamedTuple):
     xy: Float64[ndarray, "C 2 2"]
     velocity: Float64[ndarray, "C 2 2"]
     shape: Float64[ndarray, "C 2 K 2"]
+    size: Float64[ndarray, "C"]
+    size_variance: Float64[ndarray, "C"]
 
 
 class Motion(NamedTuple):
@@ -50,6 +54,7 @@ class Motion(NamedTuple):
 
     beta: frames over which velocity is remembered; sigma: (3, G) error scale of the centre, px, by known
     velocities and frames ahead; shape_sigma: (G,) of the shape; shape_any: that of two unrelated animals;
+    size_between: variance of log body length between animals;
     area: px^2 that animals were seen in; body: body length, px; low, high: (2,) corners of that area.
     """
 
@@ -57,6 +62,7 @@ class Motion(NamedTuple):
     sigma: Float64[ndarray, "3 G"]
     shape_sigma: Float64[ndarray, "G"]
     shape_any: float
+    size_between: float
     area: float
     body: float
     low: Float64[ndarray, "2"]
@@ -82,8 +88,9 @@ def describe_tracklets(tracks: Tracks, rows: Int64[ndarray, "m"]) -> Nodes:
         ends.append(_look(tracks, rows[np.where(inside, place, start[:, None])], inside))
     xy, velocity, shape = (np.stack(pair, axis=1) for pair in zip(*ends, strict=True))
     score = np.add.reduceat(tracks.poses.score[rows].astype(np.float64), begin) if len(rows) else np.zeros(0)
+    sizes = measure_sizes(tracks, rows, begin, end + 1)
     order = np.lexsort((track[begin], frame[begin]))
-    columns = (track[begin], frame[begin], frame[end], end - begin + 1, score, xy, velocity, shape)
+    columns = (track[begin], frame[begin], frame[end], end - begin + 1, score, xy, velocity, shape, *sizes)
     return Nodes(*(c[order] for c in columns))
 
 
@@ -127,12 +134,13 @@ class _Samples(NamedTuple):
     bend: Float64[ndarray, "n"]
 
 
-def learn_motion(tracks: Tracks, rows: Int64[ndarray, "m"]) -> Motion:
+def learn_motion(tracks: Tracks, rows: Int64[ndarray, "m"], nodes: Nodes) -> Motion:
     """Fit the memory of velocity and the error scales to what the tracklets do.
 
     Args:
         tracks: tracklets.
         rows: from ``ordered_rows``.
+        nodes: from ``describe_tracklets``.
     """
     chosen = rows[np.linspace(0, len(rows) - 1, min(len(rows), 20000)).astype(np.int64)]
     body = body_length(tracks.poses.xy[chosen])
@@ -152,7 +160,8 @@ def learn_motion(tracks: Tracks, rows: Int64[ndarray, "m"]) -> Motion:
     shape_any = max(_unrelated(tracks, chosen), smallest)
     bends = {lag: np.nanmedian(s.bend) for lag, s in samples.items() if np.isfinite(s.bend).any()}
     shape_sigma = _curve(bends, span, smallest, shape_any, DEFAULT_STEP * body)
-    return Motion(beta, sigma, shape_sigma, shape_any, area, body, low, high)
+    between = spread_between(nodes.size, nodes.size_variance, nodes.first, nodes.last)
+    return Motion(beta, sigma, shape_sigma, shape_any, between, area, body, low, high)
 
 
 def _samples(tracks: Tracks, rows: Int64[ndarray, "m"], lag: int) -> _Samples:

@@ -59,7 +59,7 @@ def stitch(tracklets: Tracks, evidence: Evidence | None, config: StitchConfig) -
     nodes = describe_tracklets(tracklets, rows)
     if not len(nodes.number):
         return Tracks(tracklets.poses, np.full(len(tracklets), -1)), Decisions.empty(tracklets.span)
-    motion = learn_motion(tracklets, rows)
+    motion = learn_motion(tracklets, rows, nodes)
     gain = _gains(nodes, config)
     ends = _end_costs(nodes, motion, tracklets.span, config)
     usable = nodes.n >= config.min_length
@@ -110,7 +110,7 @@ def _model(nodes: Nodes, motion: Motion) -> tuple[Any, ...]:
     """The arguments of ``join_cost`` from ``xy`` on."""
     return (
         nodes.xy, nodes.velocity, nodes.shape, motion.beta, motion.sigma, motion.shape_sigma, motion.shape_any,
-        motion.area, JUMP_COST,
+        motion.area, JUMP_COST, nodes.size, nodes.size_variance, motion.size_between,
     )  # fmt: skip
 
 

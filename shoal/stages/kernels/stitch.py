@@ -10,6 +10,7 @@ from numba import njit
 
 TAIL = 2.0  # degrees of freedom of the Student t errors: animals startle
 TURN = 0.3  # error per frame of gap, as a share of the change of velocity
+SIZE_LIMIT = 4.0  # nats: a wrong body length is at most this much against a join
 GAP_COST = 1.5  # nats per log frame: long gaps are rare, so gaps prefer to be few
 
 
@@ -38,7 +39,9 @@ def shape_square(a, b):
 
 
 @njit(cache=True, nogil=True)
-def join_cost(i, j, gap, xy, velocity, shape, beta, sigma, shape_sigma, shape_any, area, worst):
+def join_cost(
+    i, j, gap, xy, velocity, shape, beta, sigma, shape_sigma, shape_any, area, worst, size, size_variance, between
+):
     """Negative log odds that tracklet j continues tracklet i, from motion and posture.
 
     The displacement expected between two known velocities u and v of an Ornstein-Uhlenbeck process is
@@ -59,6 +62,9 @@ def join_cost(i, j, gap, xy, velocity, shape, beta, sigma, shape_sigma, shape_an
         shape_any: that of two unrelated animals.
         area: of the arena, px^2.
         worst: upper limit of the motion part: the odds of a jump to anywhere.
+        size: (C,) log body length.
+        size_variance: (C,) of its error, inf = not known.
+        between: variance of log body length between animals.
     """
     dt = gap + 1.0
     ahead = min(int(dt), sigma.shape[1] - 1)
@@ -82,16 +88,21 @@ def join_cost(i, j, gap, xy, velocity, shape, beta, sigma, shape_sigma, shape_an
     if bend >= 0:
         any_square = shape_any * shape_any
         cost += student(bend, shape_sigma[ahead] ** 2, any_square) - student(bend, any_square, any_square)
+    error = size_variance[i] + size_variance[j]
+    if between > 0 and np.isfinite(error):
+        square = (size[i] - size[j]) ** 2
+        doubt = 0.5 * np.log(error / (error + 2 * between)) + 0.5 * square * (1 / error - 1 / (error + 2 * between))
+        cost += min(doubt, SIZE_LIMIT)
     return cost + GAP_COST * np.log1p(gap)
 
 
 @njit(cache=True, nogil=True)
-def least_cost(gap, sigma, shape_sigma, shape_any, area):
+def least_cost(gap, sigma, shape_sigma, shape_any, area, size_gain):
     """Lower bound of ``join_cost`` for this gap; it rises with the gap, as the scales do."""
     ahead = min(gap + 1, sigma.shape[1] - 1)
     scale = min(sigma[0, ahead], sigma[1, ahead], sigma[2, ahead])
     motion = np.log(scale**2 * 2 * np.pi / area)
-    return motion + 2 * np.log(shape_sigma[ahead] / shape_any) + GAP_COST * np.log1p(gap)
+    return motion + 2 * np.log(shape_sigma[ahead] / shape_any) + GAP_COST * np.log1p(gap) - size_gain
 
 
 @njit(cache=True, nogil=True)
@@ -120,6 +131,11 @@ def candidates(first, last, max_gap, max_joins, max_looked, model):
         source, target, cost of at most C x max_joins joins, grouped by source.
     """
     n = len(first)
+    size_variance, between = model[10], model[11]
+    least_error = np.inf
+    for i in range(n):
+        least_error = min(least_error, 2 * size_variance[i])
+    size_gain = 0.5 * np.log1p(2 * between / least_error)
     source = np.empty(n * max_joins, np.int64)
     target = np.empty(n * max_joins, np.int64)
     cost = np.empty(n * max_joins)
@@ -131,7 +147,10 @@ def candidates(first, last, max_gap, max_joins, max_looked, model):
         n_kept, dearest = 0, 0
         for j in range(begin, min(n, begin + max_looked)):
             gap = first[j] - last[i] - 1
-            if gap > max_gap or (n_kept == max_joins and least_cost(gap, *model[4:8]) > kept_cost[dearest]):
+            if gap > max_gap or (
+                n_kept == max_joins
+                and least_cost(gap, model[4], model[5], model[6], model[7], size_gain) > kept_cost[dearest]
+            ):
                 break
             value = join_cost(i, j, gap, *model)
             if n_kept < max_joins:

@@ -259,7 +259,7 @@ def test_candidates_without_jit_are_the_same_and_the_shortcut_loses_none():
     tracklets = tracklets_of(*((f, path[f : f + 17, a]) for f in range(0, 400, 20) for a in range(4)), span=(0, 400))
     rows = ordered_rows(tracklets)
     nodes = describe_tracklets(tracklets, rows)
-    model = _model(nodes, learn_motion(tracklets, rows))
+    model = _model(nodes, learn_motion(tracklets, rows, nodes))
     found = kernels.candidates(nodes.first, nodes.last, 10**9, 5, 4000, model)
     slow = kernels.candidates.py_func(nodes.first, nodes.last, 10**9, 5, 4000, model)
     for fast_column, slow_column in zip(found, slow, strict=True):
