@@ -15,8 +15,7 @@ from scipy.optimize import linear_sum_assignment
 
 from shoal.io.dlc.project import read_project
 from shoal.io.dlc.results import read_tracks
-from shoal.stages.metrics import ignore_regions, inside_regions, pose_similarity, score_poses, score_tracks
-from shoal.stages.metrics_similarity import centres
+from shoal.stages.metrics import ignore_regions, pose_similarity, score_poses, score_tracks
 from shoal.types import Poses, Tracks, body_length, select
 
 SAME = 0.5  # similarity from which a prediction is that animal
@@ -63,14 +62,13 @@ def score(tracks_file: Path, truth_file: Path, *, trained: set[int], first: int 
     error, n_matched = match(truth_kept, predicted_kept, length)
     poses = score_poses(truth_kept.poses, predicted_kept.poses, ignore=regions_kept)
     figures = score_tracks(truth_kept, predicted_kept, ignore=regions_kept)
-    outside = ~inside_regions(predicted_kept.poses.frame, centres(predicted_kept.poses.xy), regions_kept)
     return {
         "frames": int(keep.sum()),
         "animals": len(truth_kept),
         "mean_px": float(error.mean()),
         "median_px": float(np.median(error)),
         "recall": n_matched / len(truth_kept),
-        "precision": n_matched / max(int(outside.sum()), 1),
+        "precision": poses.precision,
         "mAP": poses.mAP,
         "mAR": poses.mAR,
         "HOTA": figures["HOTA"],
