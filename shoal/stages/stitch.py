@@ -25,6 +25,7 @@ from shoal.types import DECISION_KINDS, DECISION_REASONS, Decisions, Evidence, T
 
 VERSION = 1
 
+FILL = 2.0  # nats in favour of filling a gap: an animal that is followed is somewhere
 MAX_LOOKED = 4000  # later tracklets considered per tracklet, nearest in time first
 JUMP_COST = 8.0  # nats: odds of 1 : 3000 that an animal turns up just anywhere
 EDGE_BODIES = 0.5  # this close to the outermost centres seen, in body lengths, is the edge of the view
@@ -63,7 +64,7 @@ def stitch(tracklets: Tracks, evidence: Evidence | None, config: StitchConfig) -
     gain = _gains(nodes, config)
     ends = _end_costs(nodes, motion, tracklets.span, config)
     usable = nodes.n >= config.min_length
-    if config.count == "exact" and usable.sum() < config.n_animals:
+    if usable.sum() < (config.n_animals if config.count == "exact" else 1):
         usable[:] = True
     chosen = np.flatnonzero(usable)
     joins = _joins(_take(nodes, chosen), motion, evidence, config)
@@ -197,7 +198,7 @@ def _insert(
     for begin, end in pairwise(bounds):
         group = free[begin:end]
         cost, place = _insertion_costs(paths, group, nodes, motion, config)
-        cost -= gain[group, None]
+        cost -= gain[group, None] + FILL
         i, p = linear_sum_assignment(np.minimum(cost, 0.0))
         for row, path in zip(i, p, strict=True):
             if cost[row, path] < 0:
