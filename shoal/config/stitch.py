@@ -16,7 +16,7 @@ class StitchConfig(Settings):
     count: Literal["exact", "at-most", "unknown"] = Field(default="unknown", description="how n_animals is meant")
     max_gap: int = Field(default=0, ge=0, description="frames a gap may last; 0 = no limit")
     min_length: int = Field(
-        default=8, gt=0, description="shorter tracklets are joined only if they fit, never start a track"
+        default=10, gt=0, description="shorter tracklets are joined only if they fit, never start a track"
     )
     max_joins: int = Field(default=20, gt=0, description="likeliest continuations considered per tracklet")
     appear_cost: float = Field(default=8.0, ge=0, description="of a track that starts or ends in mid-view, mid-video")

@@ -215,7 +215,7 @@ def test_margin_is_the_loss_of_the_best_exchange():
     assert rival.tolist() == [1, -1]
 
 
-def test_speed_of_ten_animals(record_property):
+def test_speed_of_ten_animals():
     rng = np.random.default_rng(1)
     xy = np.stack([swim((100 * a, 100 * (a % 3)), (2, 1), 200) for a in range(10)], axis=1)
     poses, _ = poses_of(xy + rng.normal(0, 1, xy.shape))
@@ -223,7 +223,7 @@ def test_speed_of_ten_animals(record_property):
     begin = time.perf_counter()
     associate(poses, AssociateConfig())
     fps = 200 / (time.perf_counter() - begin)
-    record_property("frames_per_second", round(fps))
+    print(f"frames_per_second: {round(fps)}")
     assert fps > 150, "4,000 on a free core; well below a tenth on a loaded one is a fault"
 
 
@@ -233,10 +233,10 @@ def purity(track, animal):
 
 
 @pytest.mark.data
-def test_eight_zebrafish(shoal_data, record_property):
+def test_eight_zebrafish(shoal_data):
     poses, fish = zebrafish(shoal_data)
     tracks, decisions = associate(poses, AssociateConfig())
-    record_property("tracklets", tracks.n_tracks)
+    print(f"tracklets: {tracks.n_tracks}")
     assert purity(tracks.track, fish) == 0, "an identity swap inside a tracklet can't be mended"
     # 18 stretches without silhouettes of their own are longer than max_age for two fish or more
     assert tracks.n_tracks <= 40

@@ -274,7 +274,7 @@ def test_candidates_without_jit_are_the_same_and_the_shortcut_loses_none():
         np.testing.assert_allclose(np.sort(found[2][found[0] == i]), np.sort(every[source == i])[:5])
 
 
-def test_ten_thousand_tracklets_in_seconds(record_property):
+def test_ten_thousand_tracklets_in_seconds():
     rng = np.random.default_rng(0)
     n_frames, n_animals, length = 20000, 10, 19
     centre = np.cumsum(rng.normal(0, 3, (n_frames, n_animals, 2)), axis=0) + rng.uniform(0, 900, (n_animals, 2))
@@ -290,7 +290,7 @@ def test_ten_thousand_tracklets_in_seconds(record_property):
     begin = time.perf_counter()
     tracks, _ = stitch(Tracks(poses, number), None, StitchConfig(n_animals=n_animals, count="exact"))
     seconds = time.perf_counter() - begin
-    record_property("seconds", round(seconds, 2))
+    print(f"seconds: {round(seconds, 2)}")
     assert number.max() >= 9999
     assert len(set(tracks.track.tolist())) < 200
     assert seconds < 20, "2 s on a free core"
@@ -310,15 +310,18 @@ def read_zebrafish(folder: Path):
 
 
 @pytest.mark.data
-def test_eight_zebrafish_are_eight_tracks(shoal_data, record_property):
+def test_eight_zebrafish_are_eight_tracks(shoal_data):
     from scipy.optimize import linear_sum_assignment
 
     poses, fish = read_zebrafish(shoal_data)
     tracks, _ = stitch(associate(poses, AssociateConfig())[0], None, StitchConfig(n_animals=8, count="exact"))
-    assert tracks.n_tracks == 8
+    animals = tracks.track < 8
+    assert len(set(tracks.track[animals].tolist())) == 8
+    assert animals.mean() > 0.99
     together = np.zeros((8, 8))
-    np.add.at(together, (fish, tracks.track), 1)
-    idf1 = together[linear_sum_assignment(together, maximize=True)].sum() / len(fish)
-    record_property("idf1", round(float(idf1), 4))
+    np.add.at(together, (fish[animals], tracks.track[animals]), 1)
+    right = together[linear_sum_assignment(together, maximize=True)].sum()
+    idf1 = 2 * right / (len(fish) + animals.sum())
+    print(f"idf1: {idf1:.4f}")
     # the labels leave out both fish where two touch, up to 13 frames: motion alone cannot settle all of these
-    assert idf1 > 0.85
+    assert idf1 > 0.9
