@@ -183,8 +183,9 @@ def main() -> None:
     for run in results if args.what != "speed" else []:
         figures = run["figures"]
         print(
-            f"{run['data']} {run['backbone']} {run['seconds']:.0f} s: mAP {figures['mAP']:.1f} rmse {figures['rmse']:.2f}"
-            f" median {figures['median']:.2f} recall {figures['recall']:.3f} peaks/frame {run['peaks_per_frame']:.1f}"
+            f"{run['data']} {run['backbone']} {run['seconds']:.0f} s: mAP {figures['mAP']:.1f} "
+            f"rmse {figures['rmse']:.2f} "
+            f"median {figures['median']:.2f} recall {figures['recall']:.3f} peaks/frame {run['peaks_per_frame']:.1f}"
         )
 
 

@@ -21,7 +21,8 @@ FOLDER = ROOT / "docs" / "reference"
 
 def config_page() -> str:
     """Every setting: key, default, meaning."""
-    lines = ["# Settings", "", "Defaults < `--config run.yaml` < `--set key=value`. Made by `scripts/reference.py`.", ""]
+    lines = ["# Settings", "", "Defaults < `--config run.yaml` < `--set key=value`. Made by `scripts/reference.py`."]
+    lines.append("")
     for section, info in RunConfig.model_fields.items():
         model = info.annotation
         assert isinstance(model, type) and issubclass(model, BaseModel)
@@ -44,7 +45,8 @@ def _settings(model: type[BaseModel], prefix: str) -> list[str]:
 def cli_page() -> str:
     """Every command with its arguments and options."""
     group: Any = typer.main.get_command(app)
-    lines = ["# Commands", "", "Made by `scripts/reference.py`. Exit codes: 0 done, 1 a bug, 2 input, 3 run folder, 4 machine, 5 some items failed.", ""]
+    codes = "0 done, 1 a bug, 2 input, 3 run folder, 4 machine, 5 some items failed"
+    lines = ["# Commands", "", f"Made by `scripts/reference.py`. Exit codes: {codes}.", ""]
     for name, command in group.commands.items():
         lines += [f"## shoal {name}", "", inspect.cleandoc(command.help or ""), "", "| | |", "|---|---|"]
         for parameter in command.params:
@@ -66,7 +68,8 @@ def architecture_page() -> str:
         name = str(path.relative_to(ROOT / "shoal"))
         if path.name != "__init__.py":
             lines.append(f"  {name:32}{first}")
-    return re.sub(r"(## 2. Layout\n\n)(MODULES|```.*?```)", lambda m: m[1] + "\n".join([*lines, "```"]), text, flags=re.S)
+    block = "\n".join([*lines, "```"])
+    return re.sub(r"(## 2. Layout\n\n)```.*?```", lambda found: found[1] + block, text, flags=re.S)
 
 
 def main() -> int:

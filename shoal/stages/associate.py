@@ -132,7 +132,7 @@ def step(state: State, poses_of_frame: Poses) -> tuple[State, Int64[ndarray, "M"
     _predict(state, frame, seen.body)
     similarity = _similarity(state, frame, seen)
     likeness = similarity - SCORE_WEIGHT * np.abs(state.score[:, None] - seen.score) / max(seen.typical, 1e-6)
-    column = _assign(similarity, likeness)
+    column = _assign(similarity, likeness, _floor(state.config))
     margin, rival = margins(likeness, column)
     joined, reason = _judge(state, frame, seen, similarity, column, margin, rival)
     refused = np.flatnonzero(reason >= 0)
@@ -206,8 +206,12 @@ def _similarity(state: State, frame: int, seen: _Seen) -> Float64[ndarray, "T N"
     other = np.where(np.isfinite(seen.size), seen.size, seen.body)
     length = np.maximum(own[:, None], other)
     length = length * np.sqrt(frame - state.last)[:, None]  # uncertainty grows while unseen
-    floor = 1 - max(state.config.max_jump, 1.0)
-    return np.maximum(SIMILARITIES[state.config.similarity](state, seen, length), floor)
+    return np.maximum(SIMILARITIES[state.config.similarity](state, seen, length), _floor(state.config))
+
+
+def _floor(config: AssociateConfig) -> float:
+    """Similarity of a pair that is too far apart to be one animal, and of leaving an animal alone."""
+    return 1 - max(config.max_jump, 1.0)
 
 
 def _ellipse_similarity(state: State, seen: _Seen, length: Float64[ndarray, "T N"]) -> Float64[ndarray, "T N"]:
@@ -228,13 +232,14 @@ SIMILARITIES: dict[str, Callable[[State, _Seen, Float64[ndarray, "T N"]], Float6
 }
 
 
-def _assign(similarity: Float64[ndarray, "T N"], likeness: Float64[ndarray, "T N"]) -> Int64[ndarray, "T"]:
+def _assign(
+    similarity: Float64[ndarray, "T N"], likeness: Float64[ndarray, "T N"], floor: float
+) -> Int64[ndarray, "T"]:
     """Column of each row in the assignment of largest total likeness, -1 = none or at the floor."""
     column = np.full(len(similarity), -1)
     i, j = linear_sum_assignment(likeness, maximize=True)
     column[i] = j
-    floor = similarity.min(initial=np.inf)
-    column[i[(similarity[i, j] <= floor) & (floor < 0)]] = -1
+    column[i[similarity[i, j] <= floor]] = -1
     return column
 
 

@@ -107,8 +107,8 @@ def tracking_sentence(scores: Mapping[str, float]) -> str:
     per_hour = f" ({rate:.1f} per animal and hour)" if np.isfinite(rate) else ""
     return (
         f"{scores['recall']:.1%} of the animals' positions are found, {scores['precision']:.1%} of the predicted ones "
-        f"are right. The track that follows an animal changes {_times_in_words(scores['switches'])}{per_hour}; with one "
-        f"track chosen per animal, {scores['IDF1']:.1%} of the positions agree (IDF1; HOTA {scores['HOTA']:.3f}, "
+        f"are right. The track that follows an animal changes {_times_in_words(scores['switches'])}{per_hour}; with "
+        f"one track chosen per animal, {scores['IDF1']:.1%} of the positions agree (IDF1; HOTA {scores['HOTA']:.3f}, "
         f"MOTA {scores['MOTA']:.3f}). There are {scores['tracks']:.0f} tracks for {scores['truth_tracks']:.0f} animals."
     )
 

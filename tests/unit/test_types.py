@@ -80,9 +80,7 @@ def test_positions_return_from_crop_and_scale_to_the_frame():
 
 def test_labelled_frame_checks_its_arrays():
     with pytest.raises(ValueError, match="visible"):
-        LabeledFrame(
-            Path("a.png"), "v", 0, np.zeros((2, 3, 2)), np.ones((2, 2), bool), np.arange(2), np.zeros((0, 2))
-        )
+        LabeledFrame(Path("a.png"), "v", 0, np.zeros((2, 3, 2)), np.ones((2, 2), bool), np.arange(2), np.zeros((0, 2)))
 
 
 def test_body_length_is_the_median_of_the_largest_distance():

@@ -16,7 +16,7 @@ import numpy as np
 from numba import njit
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def contract(weight):
     """Merge nodes until no summed weight is positive.
 
@@ -70,7 +70,7 @@ def contract(weight):
     return parent
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def best_matching(weight):
     """Assignment of largest total weight (Hungarian method with potentials).
 
@@ -119,7 +119,7 @@ def best_matching(weight):
     return row_of[1:] - 1
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def mark_matched(first, last, edge, source, target, weight, place, matched):
     """Which limb candidates of one frame the best matching of their limb type contains.
 
@@ -162,7 +162,7 @@ def mark_matched(first, last, edge, source, target, weight, place, matched):
         begin = end
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def link_weights(nodes, local, keypoint, confidence, is_edge, first, last, source, target, affinity, matched, options):
     """Dense link weights between the linked peaks of one frame.
 
@@ -202,7 +202,7 @@ def link_weights(nodes, local, keypoint, confidence, is_edge, first, last, sourc
     return weight
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def gather(nodes, group, keypoint, n_keypoints, min_keypoints):
     """Groups of one frame that have enough keypoints.
 
@@ -228,7 +228,7 @@ def gather(nodes, group, keypoint, n_keypoints, min_keypoints):
     return rows, of_node
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def score_groups(rows, confidence, edges, limb_sum):
     """Score of each group, 0-1: confidence summed over all K keypoints / K, times mean limb affinity.
 
@@ -251,7 +251,7 @@ def score_groups(rows, confidence, edges, limb_sum):
     return score
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def extent(row, xy):
     """Diagonal of the box around one group's peaks, px."""
     low_x = low_y = np.inf
@@ -263,7 +263,7 @@ def extent(row, xy):
     return np.hypot(high_x - low_x, high_y - low_y)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def share_on_body(row, body, xy, edges, reach):
     """Share of one group's peaks that lie within ``reach`` px of another group's limbs or peaks."""
     n = n_on = 0
@@ -288,7 +288,7 @@ def share_on_body(row, body, xy, edges, reach):
     return n_on / max(n, 1)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def share_of_doubles(row, body, xy, reach):
     """Peaks of one type within ``reach`` px of each other, as a share of the smaller group's peaks."""
     n_a = n_b = n_close = 0
@@ -301,7 +301,7 @@ def share_of_doubles(row, body, xy, reach):
     return n_close / max(min(n_a, n_b), 1)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def merge_duplicates(rows, order, score, xy, edges, limits):
     """Drop groups that lie on a better one.
 
@@ -342,7 +342,7 @@ def merge_duplicates(rows, order, score, xy, edges, limits):
     return keep
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def best_first(rows, score, xy):
     """Order of groups: descending score, then position (mean x, mean y)."""
     n_groups, n_keypoints = rows.shape
@@ -373,7 +373,7 @@ def best_first(rows, score, xy):
     return order
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def group_frames(
     peak_start, limb_start, keypoint, xy, confidence, edge, source, target, affinity, edges, is_edge,
     options, min_keypoints, max_animals, limits,

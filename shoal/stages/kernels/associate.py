@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def describe(xy):
     """Ellipse and size of each animal.
 
@@ -65,7 +65,7 @@ def describe(xy):
     return ellipse, size
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def ellipse_similarity(predicted, observed, length):
     """1 - centre distance / length, where positive times 0.8 + 0.2 |cos of the angle between|.
 
@@ -89,7 +89,7 @@ def ellipse_similarity(predicted, observed, length):
     return similarity
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def pose_similarity(predicted, predicted_xy, observed, observed_xy, length):
     """1 - mean distance of the shared keypoints / length (of the centres if none is shared).
 
@@ -121,7 +121,7 @@ def pose_similarity(predicted, predicted_xy, observed, observed_xy, length):
     return similarity
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def margins(similarity, column):
     """How much total similarity each pair would lose in the best exchange with one other.
 

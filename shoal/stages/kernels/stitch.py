@@ -14,7 +14,7 @@ SIZE_LIMIT = 4.0  # nats: a wrong body length is at most this much against a joi
 GAP_COST = 1.5  # nats per log frame: long gaps are rare, so gaps prefer to be few
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def student(square, variance, broad):
     """Negative log odds of an error under a Student t of scale ``variance`` against a density 1 / (2 pi broad).
 
@@ -26,7 +26,7 @@ def student(square, variance, broad):
     return np.log(variance / broad) + (TAIL + 2) / 2 * np.log1p(square / (TAIL * variance))
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def shape_square(a, b):
     """Mean squared distance of shared keypoints, -1 with fewer than 2."""
     total, n = 0.0, 0
@@ -38,7 +38,7 @@ def shape_square(a, b):
     return total / n if n > 1 else -1.0
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def join_cost(
     i, j, gap, xy, velocity, shape, beta, sigma, shape_sigma, shape_any, area, worst, size, size_variance, between
 ):
@@ -96,7 +96,7 @@ def join_cost(
     return cost + GAP_COST * np.log1p(gap)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def least_cost(gap, sigma, shape_sigma, shape_any, area, size_gain):
     """Lower bound of ``join_cost`` for this gap; it rises with the gap, as the scales do."""
     ahead = min(gap + 1, sigma.shape[1] - 1)
@@ -105,7 +105,7 @@ def least_cost(gap, sigma, shape_sigma, shape_any, area, size_gain):
     return motion + 2 * np.log(shape_sigma[ahead] / shape_any) + GAP_COST * np.log1p(gap) - size_gain
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def join_costs(source, target, first, last, model):
     """``join_cost`` of many pairs; ``model`` = its arguments from ``xy`` on."""
     cost = np.empty(len(source))
@@ -115,7 +115,7 @@ def join_costs(source, target, first, last, model):
     return cost
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def candidates(first, last, max_gap, max_joins, max_looked, model):
     """The cheapest joins of each tracklet.
 
@@ -170,7 +170,7 @@ def candidates(first, last, max_gap, max_joins, max_looked, model):
     return source[:n_out], target[:n_out], cost[:n_out]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _build(reward, start_cost, end_cost, source, target, cost):
     """Arcs in both directions, grouped by tail: (start of each node's arcs, head, price, open, reverse)."""
     n, n_joins = len(reward), len(source)
@@ -206,7 +206,7 @@ def _build(reward, start_cost, end_cost, source, target, cost):
     return arc_start, head, price, is_open, reverse
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def push(keys, items, size, key, item):
     """Add to a binary heap held in two arrays (smaller to compile than numba's heapq); the new size."""
     at = size
@@ -217,7 +217,7 @@ def push(keys, items, size, key, item):
     return size + 1
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def pop(keys, items, size):
     """Take the smallest off the heap: its key, its item, the new size."""
     top_key, top_item = keys[0], items[0]
@@ -236,7 +236,7 @@ def pop(keys, items, size):
     return top_key, top_item, size
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def cheapest_paths(reward, start_cost, end_cost, source, target, cost, max_paths, stop_at_loss):
     """Minimum-cost set of node-disjoint paths, by successive shortest paths with potentials.
 

@@ -62,11 +62,11 @@ date: Jul26
 multianimalproject: true
 identity: false
 video_sets:
-  # ? /home/x/labeled-data/MC_singlenuc21_3_Tk53_021220_0004_vid
+  # ? /data/x/labeled-data/MC_singlenuc21_3_Tk53_021220_0004_vid
   # : crop: 0, 1296, 0, 972
-  ? /home/x/labeled-data/MC_singlenuc23_1_Tk33_021220_0004_vid
+  ? /data/x/labeled-data/MC_singlenuc23_1_Tk33_021220_0004_vid
   : crop: 0, 1296, 0, 972
-  ? /home/x/labeled-data/MC_singlenuc23_8_Tk33_031720_0001_vid
+  ? /data/x/labeled-data/MC_singlenuc23_8_Tk33_031720_0001_vid
   : crop: 0, 1296, 0, 972
 individuals: [fish1, fish2]
 uniquebodyparts: []

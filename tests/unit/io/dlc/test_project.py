@@ -58,8 +58,8 @@ def test_images_without_labels_are_kept(project):
 
 def test_the_guides_commented_out_folders_are_ignored_and_named(project, add_folder, edit):
     add_folder("c")
-    edit("video_sets:\n", "video_sets:\n  # ? /home/x/labeled-data/c\n  # : crop: 0, 1296, 0, 972\n")
-    edit("  /data/videos/a.mp4:\n    crop:", "  ? /home/x/proj/labeled-data/a\n  : crop:")
+    edit("video_sets:\n", "video_sets:\n  # ? /data/x/labeled-data/c\n  # : crop: 0, 1296, 0, 972\n")
+    edit("  /data/videos/a.mp4:\n    crop:", "  ? /data/x/proj/labeled-data/a\n  : crop:")
     found = read_project(project)
     assert {label.video for label in found.labels} == {"a", "b"}
     (problem,) = said(found, "labeled-data/c", "not in video_sets")
