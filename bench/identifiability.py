@@ -265,12 +265,18 @@ def main() -> None:
     parser.add_argument("--real", type=Path, default=Path("../shared/data/zebrafish8_a"))
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--motion", action="store_true", help="steps and touches of ten seeds of each scene, then stop")
     args = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    nets = {"lite0": lite0(), "dinov2": dinov2()}
     scene = SCENES["zebra"]
-    result = {"real": measure_real(args.real, nets), "scene": asdict(scene), "seeds": []}
+    moved = {name: summary(measure_motion(s, seed) for seed in range(1, 11)) for name, s in SCENES.items()}
+    for name, figures in moved.items():
+        print(name, json.dumps({k: round(v["mean"], 3) for k, v in figures.items()}), flush=True)
+    if args.motion:
+        return
+    nets = {"lite0": lite0(), "dinov2": dinov2()}
+    result = {"real": measure_real(args.real, nets), "motion": moved, "scene": asdict(scene), "seeds": []}
     print("real", json.dumps(result["real"]), flush=True)
     for seed in range(1, args.seeds + 1):
         result["seeds"].append(measure_scene(scene, seed, nets))
