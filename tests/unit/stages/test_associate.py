@@ -97,6 +97,14 @@ def test_a_startle_in_open_water_is_followed():
     assert len(decisions) == 0
 
 
+def test_a_lone_animal_that_jumps_is_followed():
+    """The lowest similarity of a frame was once taken for "no pair", so an animal alone was lost at every jump."""
+    xy = swim((100, 100), (2, 0), 20)[:, None]
+    xy[10:] += (70, -20)
+    assert associate(poses_of(xy)[0], AssociateConfig())[0].n_tracks == 1
+    assert associate(poses_of(xy)[0], AssociateConfig(max_jump=1.0))[0].n_tracks == 2
+
+
 def test_a_jump_that_could_be_another_animal_is_cut():
     one, two = swim((100, 100), (0, 0), 10), swim((100, 180), (0, 0), 10)
     one[5:] += (75, 35)
