@@ -105,7 +105,7 @@ def run(folder: Path, *, before: int | None = None, overrides: tuple[str, ...] =
     return figures | {
         "minutes": sum(seconds.values()) / 60,
         "seconds": {k: round(v, 1) for k, v in seconds.items()},
-        "video": str(rendered["files"][0]),
+        "video": Path(rendered["files"][0]).name,
     }
 
 
