@@ -33,6 +33,8 @@ def choose_edges(
         (E, 2) keypoint pairs, sorted, first < second.
     """
     k = skeleton.n_keypoints
+    if k < 2:
+        return np.zeros((0, 2), np.int64)
     if kind == "all":
         return np.argwhere(np.triu(np.ones((k, k), bool), 1)).astype(np.int64)
     if kind == "skeleton" and len(skeleton.edges):

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -193,6 +194,18 @@ def test_same_seed_same_network_other_seed_another(tmp_path: Path, project: Proj
         for i, seed in enumerate((0, 0, 1))
     ]
     assert shas[0] == shas[1] != shas[2]
+
+
+@pytest.mark.parametrize("keypoints", [[1], []])
+def test_one_keypoint_or_only_unique_ones(tmp_path: Path, project: Project, keypoints: list[int]) -> None:
+    names = tuple(project.skeleton.keypoints[k] for k in keypoints)
+    labels = tuple(
+        replace(label, xy=label.xy[:, keypoints], visible=label.visible[:, keypoints]) for label in project.labels
+    )
+    few = replace(project, skeleton=Skeleton(names, unique=("lamp",)), labels=labels, has_identity=False)
+    result = train(few, tmp_path / "run", config("train.epochs=1", "train.eval_every=1"))
+    assert result.is_finished
+    assert load_model(result.model).edges.shape == (0, 2)
 
 
 def test_no_labels_is_the_users_error(tmp_path: Path, project: Project) -> None:
