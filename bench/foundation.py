@@ -119,7 +119,8 @@ def random_network() -> None:
         project = read_project(
             make_project(Path(folder) / "p", SCENES["lab"], seed=0, n_frames=6, n_videos=1, reflections=False)
         )
-        everything = ["predict.min_confidence=0", "assemble.min_confidence=0", "assemble.min_score=0"]  # all that it emits
+        # every peak that it emits, up to the caps
+        everything = ["predict.min_confidence=0", "assemble.min_confidence=0", "assemble.min_score=0"]
         config = load_config(overrides=["model.edges=all", "model.input_scale=1.0", *everything])
         edges = choose_edges(project.skeleton, list(project.labels), "all")
         info = ModelInfo(project.skeleton, edges, project.individuals, False, 100.0, config)
