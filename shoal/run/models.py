@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,6 @@ from shoal.io.dlc.project import read_project
 from shoal.run.stopping import Stopped
 from shoal.types import OnProgress, no_progress
 
-TRIAL_STEPS = 40  # about half a minute on two cores, seconds on a GPU
 FILES = ("best.pt", "last.pt")
 
 
@@ -102,33 +99,20 @@ def train(
 def estimate_training(
     project: Path, *, config: RunConfig | None = None, on_progress: OnProgress = no_progress
 ) -> dict[str, Any]:
-    """Train a few steps and throw them away: how fast, how much memory, how long all of it would take.
+    """A few worst-case steps and one evaluation, thrown away: how fast, how much memory, how long all of it takes.
 
     Returns:
-        ``images_per_s``, ``memory_mb``, ``hours``, ``images`` (crops in all), ``epochs``.
+        ``device``, ``images_per_s``, ``memory_mb``, ``micro_batch``, ``evaluate_s`` (per image), ``steps``, ``hours``.
     """
-    from shoal.training import pose
-    from shoal.training.settings import resolve
+    from shoal.training.trial import try_training
 
     config = config or load_config()
     found = read_project(project, exclude=config.dataset.exclude)
-    rows, _ = pose.split_project(found, config)
-    labels = [found.labels[int(row)] for row in rows]
-    whole = resolve(config, labels).train
-    crops = whole.epochs * len(rows) * whole.crops_per_image
-    share = TRIAL_STEPS * whole.batch_size / max(len(rows), 1)
-    trial = whole.model_copy(update={"epochs": 1, "crops_per_image": share, "eval_every": 1})
-    with tempfile.TemporaryDirectory() as folder:
-        pose.train(
-            found, Path(folder), config.model_copy(update={"train": trial}), split=(rows, rows[:0]),
-            on_progress=on_progress,
-        )  # fmt: skip
-        line = json.loads((Path(folder) / "log.jsonl").read_text().splitlines()[-1])
-    rate = float(line["images_per_s"])
-    memory = next((value for key, value in line.items() if key.endswith("_mb")), float("nan"))
+    trial = try_training(found, config, on_progress=on_progress)
     return {
-        "images_per_s": rate, "memory_mb": memory, "images": round(crops), "epochs": whole.epochs,
-        "hours": crops / rate / 3600, "labelled": len(rows),
+        "device": trial.device, "images_per_s": trial.images_per_s, "memory_mb": trial.peak_memory_mb,
+        "micro_batch": trial.micro_batch, "evaluate_s": trial.evaluate_s, "steps": trial.n_steps,
+        "hours": trial.seconds / 3600,
     }  # fmt: skip
 
 
@@ -138,8 +122,9 @@ def describe_training(found: dict[str, Any]) -> str:
         hours = found["hours"]
         long = f"{hours:.1f} hours" if hours >= 2 else f"{hours * 60:.1f} minutes"
         return (
-            f"{found['images_per_s']:.1f} images/s, {found['memory_mb']:.0f} MB; "
-            f"{found['epochs']} epochs ({found['images']} crops of {found['labelled']} images) take about {long}"
+            f"{found['device']}: {found['images_per_s']:.1f} images/s, {found['memory_mb']:.0f} MB at most, "
+            f"{found['micro_batch']} crops at a time, {found['evaluate_s']:.2f} s per evaluated image; "
+            f"all {found['steps']} steps with their evaluations take about {long}"
         )
     scores = found["scores"]
     words = f"trained {found['epoch']} epochs in {found['seconds'] / 60:.1f} minutes"

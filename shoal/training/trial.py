@@ -13,6 +13,7 @@ from shoal.config.run import RunConfig
 from shoal.models.device import describe
 from shoal.training.loop import State, gradients, peak_memory_mb
 from shoal.training.pose import PoseTask, prepare
+from shoal.training.settings import resolve
 from shoal.training.split import Split, split_project
 from shoal.types import OnProgress, Project, no_progress
 
@@ -58,6 +59,7 @@ def try_training(
         ConfigError, ProjectError, CheckpointError, ResourceError: as ``train`` would.
     """
     rows = split or split_project(project, config)
+    config = resolve(config, [project.labels[int(row)] for row in rows[0]])  # by all images, not by those tried
     task, net = prepare(project, _crowded(project, rows), Path(), config, on_progress=on_progress, asked={})
     train = task.info.config.train
     state = State(micro=train.batch_size)

@@ -39,5 +39,6 @@ def test_no_model_is_an_error_with_a_hint(project, name):
 def test_results_in_words():
     found = {"epoch": 5, "seconds": 90.0, "scores": {"rmse": 3.21, "mAP": 80.0, "mAR": 85.5}}
     assert describe_training(found) == "trained 5 epochs in 1.5 minutes; test frames: error 3.21 px, mAP 80.0, mAR 85.5"
-    trial = {"images_per_s": 12.0, "memory_mb": 900.0, "hours": 0.5, "epochs": 9, "images": 21600, "labelled": 300}
+    trial = {"images_per_s": 12.0, "memory_mb": 900.0, "hours": 0.5, "steps": 2700, "micro_batch": 8}
+    trial |= {"device": "cpu (2 threads)", "evaluate_s": 0.3}
     assert "take about 30.0 minutes" in describe_training(trial)
