@@ -46,7 +46,7 @@ from shoal.run.predict import Engine, Prints, fingerprints, measure_speed, predi
 from shoal.run.stopping import Stopped, stop_requests
 from shoal.stages import associate as associating
 from shoal.stages import stitch as stitching
-from shoal.types import Decisions, OnProgress, Poses, Span, Tracks, no_progress
+from shoal.types import Decisions, OnProgress, Poses, Span, Tracks, no_progress, select
 
 log = logging.getLogger(__name__)
 
@@ -207,6 +207,15 @@ def export(
     run_dir = Path(run_dir)
     about, card, tracks = open_folder(run_dir), read_card(run_dir), _exportable(read_animals(run_dir))
     unique = read_spans(run_dir, "unique", Poses) if card.skeleton.unique else None
+    poses = select(tracks.poses, tracks.poses.item < len(card.individuals))  # best first; DLC has no more columns
+    if len(poses) < len(tracks.poses):
+        log.info(
+            "%s: %d animals beyond %d per frame are left out of %s.h5",
+            run_dir.name,
+            len(tracks.poses) - len(poses),
+            len(card.individuals),
+            Path(about["path"]).stem,
+        )
     video = Path(about["path"])
     folder = video.parent if beside_video else dest or run_dir / "export"
     scorer = f"shoal_{card.name}"
@@ -216,7 +225,7 @@ def export(
 
         def poses_to(path: Path) -> None:
             names = card.individuals
-            write_poses(path, tracks.poses, skeleton=card.skeleton, individuals=names, scorer=scorer, unique=unique)
+            write_poses(path, poses, skeleton=card.skeleton, individuals=names, scorer=scorer, unique=unique)
 
         def tracks_to(path: Path) -> None:
             names = card.individuals
