@@ -66,6 +66,10 @@ class ResourceError(ShoalError):
     exit_code = 4
 
 
+class Stopped(ResourceError):
+    """Work ended early because somebody asked; what is done is saved and the same command goes on."""
+
+
 class PartialFailure(ShoalError):
     """A batch is done but some items failed.
 

@@ -53,7 +53,7 @@ def evaluate(
     from shoal.models.checkpoint import load_model
     from shoal.models.device import pick_device
     from shoal.training.evaluate import evaluate as measure
-    from shoal.training.pose import split_project
+    from shoal.training.split import split_project
 
     file = find_model(project, name=name)
     loaded = load_model(file)

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from shoal.config.run import RunConfig, load_config
-from shoal.errors import CheckpointError, ProjectError
+from shoal.errors import CheckpointError, ProjectError, Stopped
 from shoal.io.dlc.project import read_project
-from shoal.run.stopping import Stopped
 from shoal.types import OnProgress, no_progress
 
 FILES = ("best.pt", "last.pt")

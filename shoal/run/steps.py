@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from shoal.config.run import RunConfig, load_config
-from shoal.errors import ArtifactError, InputError, ShoalError
+from shoal.errors import ArtifactError, InputError, ShoalError, Stopped
 from shoal.io.artifacts import (
     fingerprint,
     is_done,
@@ -24,6 +24,7 @@ from shoal.io.artifacts import (
     write_entry,
     write_json,
 )
+from shoal.io.stopping import stop_requests
 from shoal.io.video import VideoInfo, probe
 from shoal.run.folder import (
     ModelCard,
@@ -43,7 +44,6 @@ from shoal.run.folder import (
 )
 from shoal.run.plan import chunk_size, missing, spans
 from shoal.run.predict import Engine, Prints, fingerprints, measure_speed, predict, reassemble
-from shoal.run.stopping import Stopped, stop_requests
 from shoal.stages import associate as associating
 from shoal.stages import stitch as stitching
 from shoal.types import Decisions, OnProgress, Poses, Span, Tracks, no_progress, select

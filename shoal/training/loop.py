@@ -7,11 +7,8 @@ import logging
 import math
 import os
 import resource
-import signal
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,13 +19,13 @@ from torch import Tensor, nn
 
 from shoal.config.train import TrainConfig
 from shoal.errors import ConfigError, ResourceError
+from shoal.io.stopping import stop_requests
 from shoal.io.stream import prefetch
 from shoal.models.device import precision_context
 from shoal.types import OnProgress, no_progress
 
 logger = logging.getLogger(__name__)
 
-STOP_SIGNALS = ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGINT")
 EPOCH_SAVE_S = 20.0
 """At epoch ends the state is saved if the last time was this long ago: tiny epochs would do little else."""
 KEY_SCORE = "mAP"
@@ -147,7 +144,7 @@ def fit(
         task.save("last.pt", average.state_dict(), state.epoch, state.scores, training)
         clock.saved()
 
-    with _signals() as stop:
+    with stop_requests("the current step") as stopped_by:
         net.train()
         while state.epoch < config.epochs:
             for batch in _batches(task, state, device):
@@ -164,13 +161,13 @@ def fit(
                 clock.stepped(config.batch_size)
                 _warn_without_gpu(device, clock, done + 1, total)
                 on_progress("train", done + 1, total)
-                if stop:
+                if stopped_by():
                     break
                 if clock.is_due(at_epoch_end=False):
                     save()
-            if stop:
+            if stopped_by():
                 save()
-                return FitResult(state, stop[0])
+                return FitResult(state, stopped_by())
             line = {"epoch": state.epoch + 1, "step": (state.epoch + 1) * task.n_steps}
             line |= {name: value / task.n_steps for name, value in state.sums.items()}
             line |= {"loss": sum(state.sums.values()) / task.n_steps, "learning_rate": optimizer.param_groups[0]["lr"]}
@@ -351,26 +348,3 @@ class _Clock:
     def line(self, total: int, done: int) -> dict[str, float]:
         rate = {"images_per_s": round(self.images_per_s, 1)} if self.n_steps else {}
         return rate | {"eta_s": round(self.step_s * (total - done), 1), "seconds": round(self.trained(), 2)}
-
-
-@contextmanager
-def _signals() -> Iterator[list[str]]:
-    """A list that gets the name of the first stop signal; a second Ctrl-C interrupts at once."""
-    received: list[str] = []
-    old: dict[int, Any] = {}
-
-    def note(number: int, _: object) -> None:
-        if received and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        received.append(signal.Signals(number).name)
-
-    if threading.current_thread() is threading.main_thread():
-        for name in STOP_SIGNALS:
-            if hasattr(signal, name):
-                number = getattr(signal, name)
-                old[number] = signal.signal(number, note)
-    try:
-        yield received
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shoal.errors import ArtifactError, InputError
+from shoal.errors import ArtifactError, InputError, Stopped
 from shoal.io.artifacts import load_table, read_entry, save_table
 from shoal.io.dlc.results import read_tracks as read_dlc_tracks
 from shoal.io.video import VideoWriter, probe
@@ -22,7 +22,6 @@ from shoal.run import steps
 from shoal.run.folder import open_folder, read_animals, read_spans, read_tracks
 from shoal.run.render import render
 from shoal.run.steps import analyze, export, status, track
-from shoal.run.stopping import Stopped
 from shoal.types import Appearance, Decisions, Detections, Poses
 
 TABLES = {"detections": Detections, "poses": Poses, "unique": Poses, "appearance": Appearance}

@@ -6,11 +6,13 @@ import json
 import sys
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
 
 from shoal.cli import app
+from shoal.config.run import load_config
 from shoal.io.dlc.config_file import write_config
 from shoal.io.dlc.labels import write_labels
 from shoal.io.dlc.results import read_tracks
@@ -125,3 +127,49 @@ def test_demo_gives_one_table(monkeypatch, capsys, tmp_path):
     assert all(Path(file).is_file() for file in found["files"])
     text = demo.format_demo({**found, "pose": {**found["pose"], "rmse": 1.0}})
     assert "HOTA" in text and "identity switches" in text
+
+
+@pytest.fixture(scope="module")
+def model(project) -> Path:
+    """Trained for one epoch: it sees hardly anything, or far too much."""
+    from shoal.run.models import train
+
+    return Path(train(project, name="one-epoch", config=load_config(overrides=QUICK))["model"])
+
+
+@pytest.mark.parametrize("name", ["no animals", "one frame", "one animal", "crowd"])
+def test_odd_videos_pass_through_every_command(monkeypatch, capsys, blobs, project, model, tmp_path, name):
+    n_frames, n_animals = {"no animals": (70, 0), "one frame": (1, 2), "one animal": (70, 1), "crowd": (70, 8)}[name]
+    video = blobs.make_video(tmp_path / "odd.mp4", n_frames, n_animals)
+    run_dir = Path(shoal(monkeypatch, capsys, "analyze", model, video, *SETTINGS)["runs"][0])
+    shoal(monkeypatch, capsys, "track", run_dir, "--animals", 3)
+    exported = shoal(monkeypatch, capsys, "export", run_dir, "--csv")["files"]
+    assert len(read_tracks(Path(exported[1]))[1]) >= 3
+    for what in ([], ["--detections"], ["--plots"]):
+        files = shoal(monkeypatch, capsys, "render", run_dir, *what)["files"]
+        assert probe(Path(files[0])).n_frames == n_frames
+    assert shoal(monkeypatch, capsys, "status", tmp_path)["status"][0]["state"] == "tracked"
+    scores = shoal(monkeypatch, capsys, "evaluate", run_dir, "--tracks", exported[1])
+    assert set(scores["tracking"]) >= {"HOTA", "IDF1", "switches"}
+    done = shoal(
+        monkeypatch, capsys, "run", project, video, "--name", model.name, "--dest", tmp_path / "all", *SETTINGS
+    )
+    assert len(done["runs"]) == 1
+
+
+def test_an_empty_video_is_listed_and_the_rest_goes_on(monkeypatch, capsys, blobs, model, tmp_path):
+    whole, empty, hollow = (tmp_path / name for name in ("whole.mp4", "empty.mp4", "hollow.avi"))
+    blobs.make_video(whole, 3)
+    empty.touch()
+    with av.open(str(hollow), "w") as container:  # a header and no frame
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height = 160, 96
+        container.start_encoding()
+    words = ["shoal", "analyze", str(model), *map(str, (empty, hollow, whole)), "--json", *SETTINGS]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit) as stop:
+        app.main()
+    output = capsys.readouterr()
+    assert stop.value.code == 5 and "Traceback" not in output.err
+    assert "empty.mp4" in output.err and "hollow.avi" in output.err
+    assert json.loads(output.out)["runs"] == [str(tmp_path / "whole.shoal")]

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from shoal.errors import PartialFailure, VideoError
+from shoal.errors import PartialFailure, Stopped, VideoError
 from shoal.run.batch import expand_videos, for_each, raise_failures
-from shoal.run.stopping import Stopped
 
 
 def fail_on(*names: str, error: Exception):

@@ -1,4 +1,4 @@
-"""Being told to stop: the current chunk is finished, then the run ends in an orderly way."""
+"""Being told to stop: what is under way is finished, then the work ends in an orderly way."""
 
 from __future__ import annotations
 
@@ -9,20 +9,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from shoal.errors import ResourceError
-
 log = logging.getLogger(__name__)
 
 SIGNALS = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP")
 
 
-class Stopped(ResourceError):
-    """Work ended early because somebody asked; what is done is saved and the same command goes on."""
-
-
 @contextmanager
-def stop_requests(what: str) -> Iterator[Callable[[], bool]]:
-    """A function that tells whether a stop signal came; a second Ctrl-C interrupts at once.
+def stop_requests(what: str) -> Iterator[Callable[[], str]]:
+    """A function that gives the name of the first stop signal, empty so far; a second Ctrl-C interrupts at once.
 
     Args:
         what: is finished first, for the message.
@@ -42,7 +36,7 @@ def stop_requests(what: str) -> Iterator[Callable[[], bool]]:
                 number = getattr(signal, name)
                 old[number] = signal.signal(number, note)
     try:
-        yield lambda: bool(received)
+        yield lambda: received[0] if received else ""
     finally:
         for number, handler in old.items():
             signal.signal(number, handler)

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from shoal.run.stopping import stop_requests
+from shoal.io.stopping import stop_requests
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGINT"])
