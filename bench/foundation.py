@@ -6,7 +6,7 @@
 
 A  the demo: rendered fish, other fish on other sand in the test video
 B  real fish (zebrafish8_a) and one mouse (dlc_openfield); needs SHOAL_DATA
-C  a randomly initialised network at 1296x972 with 10 animals; odd videos pass through every command
+C  a network that knows nothing, and after one epoch, at 1296x972 with 10 animals; odd videos pass through every command
 D  tables equal byte for byte; training killed and gone on with
 E  metrics against TrackEval and faster-coco-eval, and the figures of mot_tud
 F  times of tests and help; scripts/check
@@ -26,9 +26,14 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from command import ROOT, real_data, shoal
+
+if TYPE_CHECKING:
+    from shoal.config.run import RunConfig
+    from shoal.types import Project
 
 Bar = dict[str, Any]
 THREADS = len(os.sched_getaffinity(0))
@@ -91,10 +96,14 @@ def bar_b(work: Path, args: argparse.Namespace) -> Bar:
 
 
 def bar_c(work: Path, args: argparse.Namespace) -> Bar:
-    """Evaluation of a network that knows nothing, in a process of its own; then the tests of odd videos."""
-    code = "import sys; sys.path.insert(0, 'bench'); from foundation import random_network; random_network()"
-    figure = json.loads(_python(code).stdout)
-    holds = figure["gb_above_model"] < 2 and figure["s_per_frame"] < 3
+    """Evaluation of a network that knows nothing, and of one after an epoch; then the tests of odd videos."""
+    figure: dict[str, Any] = {}
+    for epochs in (0,) if args.quick else (0, 1):  # each in a process of its own, for its memory
+        if epochs:
+            _python(_calls(f"train_one_epoch({str(work)!r})"))
+        found = json.loads(_python(_calls(f"evaluate_untrained({str(work)!r})")).stdout)
+        figure["one epoch" if epochs else "untrained"] = found
+    holds = all(found["gb_above_model"] < 2 and found["s_per_frame"] < 3 for found in figure.values())
     if not args.quick:
         figure["tests"] = _tests("tests/unit/models", "tests/property", "tests/integration/test_commands.py")
         holds &= figure["tests"]["passed"]
@@ -102,42 +111,68 @@ def bar_c(work: Path, args: argparse.Namespace) -> Bar:
     return _bar(figure, target, holds=holds)
 
 
-def random_network() -> None:
-    """Print memory and time of evaluating an untrained resnet18 with all 36 limbs on 1296x972 frames of 10 animals."""
-    import numpy as np
-    import torch
-
-    from shoal.config.run import load_config
+def _lab_project(work: Path) -> Project:
+    """Six labelled 1296x972 frames of ten animals."""
     from shoal.io.dlc.project import read_project
-    from shoal.models.checkpoint import LoadedModel, ModelInfo, build_model
-    from shoal.models.limbs import choose_edges
     from shoal.synthetic.dataset import make_project
     from shoal.synthetic.scenes import SCENES
+
+    if not (work / "lab" / "config.yaml").is_file():
+        make_project(work / "lab", SCENES["lab"], seed=0, n_frames=6, n_videos=1, reflections=False)
+    return read_project(work / "lab")
+
+
+def _everything() -> RunConfig:
+    """Settings that keep every peak and every animal, up to the caps, with all 36 limbs at full scale."""
+    from shoal.config.run import load_config
+
+    kept = ["predict.min_confidence=0", "assemble.min_confidence=0", "assemble.min_score=0"]
+    return load_config(overrides=["model.edges=all", "model.input_scale=1.0", *kept])
+
+
+def train_one_epoch(work: str) -> None:
+    """A network after two steps."""
+    from shoal.training.pose import train
+
+    project = _lab_project(Path(work))
+    config = _everything()
+    few = config.train.model_copy(update={"epochs": 1, "crops_per_image": 2.0, "crop_px": 256, "batch_size": 6})
+    rows = np.arange(len(project.labels))
+    train(project, Path(work) / "one-epoch", config.model_copy(update={"train": few}), split=(rows, rows[:0]))
+
+
+def evaluate_untrained(work: str) -> None:
+    """Print memory and time of evaluating a network that knows nothing, or next to nothing."""
+    import torch
+
+    from shoal.models.checkpoint import LoadedModel, ModelInfo, build_model, load_model
+    from shoal.models.limbs import choose_edges
     from shoal.training.evaluate import evaluate
 
-    with tempfile.TemporaryDirectory() as folder:
-        project = read_project(
-            make_project(Path(folder) / "p", SCENES["lab"], seed=0, n_frames=6, n_videos=1, reflections=False)
-        )
-        # every peak that it emits, up to the caps
-        everything = ["predict.min_confidence=0", "assemble.min_confidence=0", "assemble.min_score=0"]
-        config = load_config(overrides=["model.edges=all", "model.input_scale=1.0", *everything])
+    project, config, trained = _lab_project(Path(work)), _everything(), Path(work) / "one-epoch"
+    if trained.is_dir():
+        model = load_model(trained)
+    else:
         edges = choose_edges(project.skeleton, list(project.labels), "all")
         info = ModelInfo(project.skeleton, edges, project.individuals, False, 100.0, config)
         torch.manual_seed(0)
         net = build_model(info, pretrained=False).eval()
         model = LoadedModel(net, info, "", torch.device("cpu"), 0)
-        evaluate(model, project, np.arange(1), config)  # kernels compiled, pools warm
-        before = _resident_gb()
-        start = time.perf_counter()
-        found = evaluate(model, project, np.arange(len(project.labels)), config)
-        seconds = (time.perf_counter() - start) / len(project.labels)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    evaluate(model, project, np.arange(1), config)  # kernels compiled, pools warm
+    before = _resident_gb()
+    start = time.perf_counter()
+    found = evaluate(model, project, np.arange(len(project.labels)), config)
+    seconds = (time.perf_counter() - start) / len(project.labels)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(json.dumps({
         "gb_above_model": round(peak - min(before, peak), 2), "gb_peak": round(peak, 2),
         "s_per_frame": round(seconds, 2),
         "peaks_per_frame": len(found.detections) / len(project.labels), "mAP": found.figures["mAP"],
     }))  # fmt: skip
+
+
+def _calls(call: str) -> str:
+    return f"import sys; sys.path.insert(0, 'bench'); import foundation; foundation.{call}"
 
 
 def bar_d(work: Path, args: argparse.Namespace) -> Bar:
@@ -252,7 +287,6 @@ def _small_model(work: Path, *, quick: bool) -> tuple[Path, Path]:
 
 def _same_tables(one: Path, other: Path) -> bool:
     """Tracks, decisions and exported csv byte for byte; chunked tables after joining their chunks."""
-    import numpy as np
 
     def joined(run: Path, kind: str) -> dict[str, Any]:
         parts = [np.load(f) for f in sorted((run / kind).glob("*.npz"))]
