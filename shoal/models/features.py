@@ -11,13 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from shoal.models.pose import PoseMaps
-
-PROJECTION_SEED = 20_251
-
-
-def space_name(backbone: str, sha: str, size: int) -> str:
-    """Name of the feature space: two spaces with different names must not be compared."""
-    return f"{backbone}-{sha[:8]}-s{PROJECTION_SEED}-{size}"
+from shoal.stages.sampling import PROJECTION_SEED
 
 
 @torch.no_grad()

@@ -280,7 +280,7 @@ def _appearance(
     wanted = rows[keep]
     values = np.full((*wanted.shape, features.shape[1]), np.nan, np.float16)
     values[wanted >= 0] = features[wanted[wanted >= 0]]
-    space = f"{card.sha[:16]}-{features.shape[1]}"
+    space = sampling.space_name(card.sha, features.shape[1])
     return Appearance(poses.frame[keep], poses.item[keep], values, space, poses.span)
 
 

@@ -14,6 +14,13 @@ from shoal.config.sample import SampleConfig
 from shoal.types import Poses
 
 VERSION = 1
+PROJECTION_SEED = 20_251
+"""Of the fixed random projection that shortens a network's features at the peaks."""
+
+
+def space_name(sha: str, size: int) -> str:
+    """Name of a feature space, by the network's weights, the projection and its size: others must not be compared."""
+    return f"{sha[:16]}-p{PROJECTION_SEED}-{size}"
 
 
 def worth_keeping(poses_of_frame: Poses, config: SampleConfig) -> Bool[ndarray, "M"]:

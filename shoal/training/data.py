@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from shoal.models.pose import shrink
 from shoal.types import LabeledFrame, OnProgress, no_progress
 
 CACHE_VERSION = 1
+CACHE_BYTES, CACHE_DAYS = 20e9, 7
 NEAR_ANIMAL = 0.9
 """Share of crops that are centred near a labelled keypoint; the others lie anywhere and teach what is no animal."""
 JITTER = 0.25
@@ -112,7 +114,20 @@ def cache_images(
         factor = np.array([width / size[0], height / size[1]], np.float32)
         out.append(TrainImage(file, label.xy * factor, label.unique_xy * factor, label.individual))
         on_progress("images", done + 1, len(labels))
+    _prune(folder, {image.file for image in out})
     return out
+
+
+def _prune(folder: Path, used: set[Path]) -> None:
+    """Remove images unused for ``CACHE_DAYS``, longest first, while the cache is larger than ``CACHE_BYTES``."""
+    for file in used:
+        os.utime(file)
+    found = sorted(((s.st_mtime, s.st_size, f) for f in folder.glob("*.npy") if (s := f.stat())), reverse=True)
+    total, oldest = 0, time.time() - 86400 * CACHE_DAYS
+    for last_use, size, file in found:
+        total += size
+        if total > CACHE_BYTES and last_use < oldest:  # another training may be reading the younger ones
+            file.unlink(missing_ok=True)
 
 
 def _cached(image: Path, folder: Path, scale: float) -> tuple[Path, tuple[int, int]]:

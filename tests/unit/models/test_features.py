@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from shoal.models.features import _projection, peak_features, space_name
+from shoal.models.features import _projection, peak_features
 from shoal.models.pose import PoseMaps
 
 
@@ -26,8 +26,3 @@ def test_distances_survive() -> None:
     ratio = torch.pdist(short) / torch.pdist(full)
     assert ratio.min() > 0.6
     assert ratio.max() < 1.4
-
-
-def test_space_names_network_and_size() -> None:
-    assert space_name("resnet18", "a" * 64, 64) != space_name("resnet18", "b" * 64, 64)
-    assert space_name("resnet18", "a" * 64, 64) != space_name("resnet18", "a" * 64, 32)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from shoal.config.sample import SampleConfig
-from shoal.stages.sampling import worth_keeping
+from shoal.stages.sampling import space_name, worth_keeping
 from shoal.types import Poses, select
 
 BODY = np.array([(-10.0, 0.0), (0.0, 0.0), (10.0, 0.0)])
@@ -51,3 +51,11 @@ def test_frames_do_not_influence_each_other():
 
 def test_no_animal_at_all():
     assert worth_keeping(Poses.empty((0, 1), 3), SampleConfig()).shape == (0,)
+
+
+def test_feature_spaces_are_named_by_network_projection_and_size(monkeypatch):
+    name = space_name("a" * 64, 64)
+    assert name != space_name("b" * 64, 64)
+    assert name != space_name("a" * 64, 32)
+    monkeypatch.setattr("shoal.stages.sampling.PROJECTION_SEED", 1)
+    assert name != space_name("a" * 64, 64)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 import cv2
@@ -98,3 +100,15 @@ def test_images_without_labels_give_crops_without_animals(tmp_path: Path) -> Non
     image = cache_images([label(tmp_path / "a.png", ((nan, nan), (nan, nan)))], scale=1.0)[0]
     found = draw_patches([image] * 3, 32, AugmentConfig(), counters=(0, 0, 0), mirror=np.arange(2))
     assert found.xy.shape == (3, 0, 2, 2)
+
+
+def test_the_image_cache_does_not_grow_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shoal.training.data.CACHE_BYTES", 1)
+    old, young = (
+        cache_images([label(tmp_path / f"{side}.png", size=(side, 40))], scale=1.0)[0].file for side in (40, 50)
+    )
+    long_ago = time.time() - 8 * 86400
+    os.utime(old, (long_ago, long_ago))
+    kept = cache_images([label(tmp_path / "new.png")], scale=1.0)[0].file
+    assert not old.exists()
+    assert young.exists() and kept.exists()
