@@ -3,6 +3,7 @@
     python -m bench.recipe zebrafish --backbones resnet18,hgnetv2_b0,tf_efficientnet_lite0 --epochs 100
     python -m bench.recipe demo --set train.epochs=40
     python -m bench.recipe speed
+    python -m bench.recipe plot --names light,resnet50     # stored results -> docs/images/curves.png
 
 zebrafish: trained on the labelled frames below 250, judged on 60 later frames of the same video with all eight fish
 apart. demo: trained on 120 rendered frames of two videos, judged on 40 frames of a third: other fish, other sand.
@@ -159,16 +160,42 @@ def _median(call, n: int = 5) -> float:
     return float(np.median(times[1:]))
 
 
+def plot(names: list[str]) -> Path:
+    """Draw mAP against seconds of training, a line per network, from stored results."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7, 4), constrained_layout=True)
+    for name in names:
+        for run in json.loads((RESULTS / f"recipe-demo-{name}.json").read_text())["runs"]:
+            seconds, score = zip(*((line["seconds"], line["mAP"]) for line in run["curve"]), strict=True)
+            pretrained = " (ImageNet)" if run["model"]["pretrained"] else ""
+            label = "resnet_50 (DLC's shape)" if run["backbone"] == "resnet_50" else run["backbone"] + pretrained
+            axes.plot(seconds, score, marker=".", label=label)
+    axes.set(xlabel="seconds of training", ylabel="mAP on held-out frames", ylim=(0, 100), xscale="log")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    file = ROOT / "docs" / "images" / "curves.png"
+    figure.savefig(file, dpi=110)
+    return file
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=[*DATA, "speed"])
+    parser.add_argument("what", choices=[*DATA, "speed", "plot"])
     parser.add_argument("--backbones", default="resnet18")
     parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--work", type=Path, help="folder to keep; default: a temporary one")
     parser.add_argument("--name", default="", help="ending of the result's name")
+    parser.add_argument("--names", default="light,resnet50", help="results to plot")
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE")
     args = parser.parse_args()
+    if args.what == "plot":
+        print(plot(args.names.split(",")))
+        return
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     work = args.work or Path(tempfile.mkdtemp(prefix="recipe-"))
     work.mkdir(parents=True, exist_ok=True)
