@@ -27,11 +27,13 @@ def contract(weight):
         (n,) representative (smallest member) of each node's group.
     """
     n = len(weight)
-    parent = np.arange(n)
-    alive = np.ones(n, np.bool_)
-    best = np.full(n, -1)
-    best_weight = np.full(n, -np.inf)
+    parent = np.empty(n, np.int64)
+    alive = np.empty(n, np.bool_)
+    best = np.empty(n, np.int64)
+    best_weight = np.empty(n)
     for i in range(n):
+        parent[i], alive[i] = i, True
+        best[i], best_weight[i] = -1, -np.inf
         for j in range(n):
             if j != i and weight[i, j] > best_weight[i]:
                 best[i], best_weight[i] = j, weight[i, j]
@@ -213,13 +215,15 @@ def gather(nodes, group, keypoint, n_keypoints, min_keypoints):
     size = np.zeros(n, np.int64)
     for i in range(n):
         size[group[i]] += 1
-    index = np.full(n, -1)
+    index = np.empty(n, np.int64)
+    index[:] = -1
     n_groups = 0
     for i in range(n):
         if size[i] >= min_keypoints:
             index[i] = n_groups
             n_groups += 1
-    rows = np.full((n_groups, n_keypoints), -1)
+    rows = np.empty((n_groups, n_keypoints), np.int64)
+    rows[:] = -1
     of_node = np.empty(n, np.int64)
     for i in range(n):
         of_node[i] = index[group[i]]
@@ -322,7 +326,8 @@ def merge_duplicates(rows, order, score, xy, edges, limits):
     """
     overlap, distance, ghost_share, ghost_score = limits
     n_groups, n_keypoints = rows.shape
-    keep = np.ones(n_groups, np.bool_)
+    keep = np.empty(n_groups, np.bool_)
+    keep[:] = True
     for p in range(n_groups):
         a = order[p]
         if not keep[a]:
@@ -356,9 +361,9 @@ def best_first(rows, score, xy):
                 n += 1
         middle[g, 0] /= max(n, 1)
         middle[g, 1] /= max(n, 1)
-    order = np.arange(n_groups)
+    order = np.zeros(n_groups, np.int64)
     for p in range(1, n_groups):  # insertion sort: few groups, and numba's argsort has one key
-        g, q = order[p], p - 1
+        g, q = p, p - 1
         while q >= 0:
             h = order[q]
             if score[h] > score[g]:
@@ -405,8 +410,8 @@ def group_frames(
     out_frame = np.empty(room, np.int64)
     out_rows = np.empty((room, n_keypoints), np.int64)
     out_score = np.empty(room, np.float64)
-    local = np.full(n_peaks, -1)
-    place = np.full(n_peaks, -1)
+    local = np.empty(n_peaks, np.int64)  # both are written before they are read
+    place = np.empty(n_peaks, np.int64)
     matched = np.zeros(len(source), np.bool_)
     product = np.zeros(len(source))
     n_out = 0

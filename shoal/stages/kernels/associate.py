@@ -24,8 +24,9 @@ def describe(xy):
         (M,) largest distance of two keypoints, NaN with fewer than 2.
     """
     n_animals, n_keypoints = xy.shape[:2]
-    ellipse = np.full((n_animals, 5), np.nan)
-    size = np.full(n_animals, np.nan)
+    ellipse = np.empty((n_animals, 5))
+    size = np.empty(n_animals)
+    ellipse[:], size[:] = np.nan, np.nan
     for a in range(n_animals):
         n = 0
         x = y = 0.0
@@ -134,9 +135,10 @@ def margins(similarity, column):
         (T,) row that competes for the same column (-1 = none, the alternative is a free column).
     """
     n_rows, n_columns = similarity.shape
-    margin = np.full(n_rows, np.inf)
-    rival = np.full(n_rows, -1)
-    is_free = np.ones(n_columns, np.bool_)
+    margin = np.empty(n_rows)
+    rival = np.empty(n_rows, np.int64)
+    is_free = np.empty(n_columns, np.bool_)
+    margin[:], rival[:], is_free[:] = np.inf, -1, True
     for i in range(n_rows):
         if column[i] >= 0:
             is_free[column[i]] = False
