@@ -83,10 +83,14 @@ def best_matching(weight):
         (m,) row of each column, -1 = none.
     """
     n, m = weight.shape
-    row_price = np.zeros(n + 1)
-    column_price = np.zeros(m + 1)
-    row_of = np.zeros(m + 1, np.int64)  # rows and columns count from 1, 0 = none
-    came_from = np.zeros(m + 1, np.int64)
+    row_price = np.empty(n + 1)
+    row_price[:] = 0
+    column_price = np.empty(m + 1)
+    column_price[:] = 0
+    row_of = np.empty(m + 1, np.int64)  # rows and columns count from 1, 0 = none
+    row_of[:] = 0
+    came_from = np.empty(m + 1, np.int64)
+    came_from[:] = 0
     slack = np.empty(m + 1)
     is_done = np.empty(m + 1, np.bool_)
     for row in range(1, n + 1):
@@ -149,7 +153,8 @@ def mark_matched(first, last, edge, source, target, weight, place, matched):
             if place[target[k]] < 0:
                 place[target[k]] = m
                 m += 1
-        table = np.zeros((min(n, m), max(n, m)))
+        table = np.empty((min(n, m), max(n, m)))
+        table[:] = 0
         for k in range(begin, end):
             i, j = place[source[k]], place[target[k]]
             if n > m:
@@ -188,7 +193,8 @@ def link_weights(nodes, local, keypoint, confidence, is_edge, first, last, sourc
     """
     n = len(nodes)
     threshold, doubt = options
-    weight = np.zeros((n, n))
+    weight = np.empty((n, n))
+    weight[:] = 0
     for i in range(n):
         for j in range(n):
             a, b = keypoint[nodes[i]], keypoint[nodes[j]]
@@ -212,7 +218,8 @@ def gather(nodes, group, keypoint, n_keypoints, min_keypoints):
         (G, K) peak rows, -1 = missing; (n,) group of each node, -1 = none.
     """
     n = len(nodes)
-    size = np.zeros(n, np.int64)
+    size = np.empty(n, np.int64)
+    size[:] = 0
     for i in range(n):
         size[group[i]] += 1
     index = np.empty(n, np.int64)
@@ -240,7 +247,8 @@ def score_groups(rows, confidence, edges, limb_sum):
     two animals scores low.
     """
     n_groups, n_keypoints = rows.shape
-    score = np.zeros(n_groups)
+    score = np.empty(n_groups)
+    score[:] = 0
     for g in range(n_groups):
         total = 0.0
         for k in range(n_keypoints):
@@ -351,7 +359,8 @@ def merge_duplicates(rows, order, score, xy, edges, limits):
 def best_first(rows, score, xy):
     """Order of groups: descending score, then position (mean x, mean y)."""
     n_groups, n_keypoints = rows.shape
-    middle = np.zeros((n_groups, 2))
+    middle = np.empty((n_groups, 2))
+    middle[:] = 0
     for g in range(n_groups):
         n = 0
         for k in range(n_keypoints):
@@ -361,7 +370,8 @@ def best_first(rows, score, xy):
                 n += 1
         middle[g, 0] /= max(n, 1)
         middle[g, 1] /= max(n, 1)
-    order = np.zeros(n_groups, np.int64)
+    order = np.empty(n_groups, np.int64)
+    order[:] = 0
     for p in range(1, n_groups):  # insertion sort: few groups, and numba's argsort has one key
         g, q = p, p - 1
         while q >= 0:
@@ -412,14 +422,17 @@ def group_frames(
     out_score = np.empty(room, np.float64)
     local = np.empty(n_peaks, np.int64)  # both are written before they are read
     place = np.empty(n_peaks, np.int64)
-    matched = np.zeros(len(source), np.bool_)
-    product = np.zeros(len(source))
+    matched = np.empty(len(source), np.bool_)
+    matched[:] = False
+    product = np.empty(len(source))
+    product[:] = 0
     n_out = 0
     for f in range(len(peak_start) - 1):
         first, last = limb_start[f], limb_start[f + 1]
         n = 0
         nodes = np.empty(peak_start[f + 1] - peak_start[f], np.int64)
-        linked = np.zeros(len(nodes), np.bool_)
+        linked = np.empty(len(nodes), np.bool_)
+        linked[:] = False
         for k in range(first, last):
             linked[source[k] - peak_start[f]] = True
             linked[target[k] - peak_start[f]] = True
@@ -439,7 +452,8 @@ def group_frames(
         )
         group = contract(weight)
         rows, of_node = gather(nodes, group, keypoint, n_keypoints, min_keypoints)
-        limb_sum = np.zeros(len(rows))
+        limb_sum = np.empty(len(rows))
+        limb_sum[:] = 0
         for k in range(first, last):
             g = of_node[local[source[k]]]
             if g >= 0 and g == of_node[local[target[k]]]:

@@ -187,17 +187,20 @@ def _build(reward, start_cost, end_cost, source, target, cost):
     for k in range(n_joins):
         tails[3 * n + k], heads[3 * n + k] = 2 * source[k] + 1, 2 * target[k]
         prices[3 * n + k] = cost[k]
-    arc_start = np.zeros(n_nodes + 1, np.int64)
+    arc_start = np.empty(n_nodes + 1, np.int64)
+    arc_start[:] = 0
     for k in range(n_arcs):
         arc_start[tails[k] + 1] += 1
         arc_start[heads[k] + 1] += 1
     for node in range(n_nodes):
         arc_start[node + 1] += arc_start[node]
     place = np.empty(n_nodes, np.int64)
-    place[:] = arc_start[:-1]
+    for node in range(n_nodes):
+        place[node] = arc_start[node]
     head = np.empty(2 * n_arcs, np.int64)
     price = np.empty(2 * n_arcs)
-    is_open = np.zeros(2 * n_arcs, np.bool_)
+    is_open = np.empty(2 * n_arcs, np.bool_)
+    is_open[:] = False
     reverse = np.empty(2 * n_arcs, np.int64)
     for k in range(n_arcs):
         a = place[tails[k]]
@@ -262,7 +265,8 @@ def cheapest_paths(reward, start_cost, end_cost, source, target, cost, max_paths
     n_nodes, begin, end = 2 * n + 2, 2 * n, 2 * n + 1
     arc_start, head, price, is_open, reverse = _build(reward, start_cost, end_cost, source, target, cost)
     forward = np.empty(len(is_open), np.bool_)
-    forward[:] = is_open
+    for a in range(len(is_open)):
+        forward[a] = is_open[a]
     potential = np.empty(n_nodes)
     potential[:] = np.inf
     potential[begin] = 0.0
