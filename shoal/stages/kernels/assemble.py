@@ -170,7 +170,9 @@ def mark_matched(first, last, edge, source, target, weight, place, matched):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def link_weights(nodes, local, keypoint, confidence, is_edge, first, last, source, target, affinity, matched, options):
+def link_weights(
+    nodes, local, keypoint, confidence, is_edge, first, last, source, target, affinity, identity, matched, options
+):  # fmt: skip
     """Dense link weights between the linked peaks of one frame.
 
     Args:
@@ -184,15 +186,19 @@ def link_weights(nodes, local, keypoint, confidence, is_edge, first, last, sourc
         source: (L,) peak row of each link's first end.
         target: (L,) peak row of its second end.
         affinity: (L,) of each link.
+        identity: (P, I) share of each named individual; I = 0: nobody is named.
         matched: (L,) False where the link contradicts better ones.
-        options: affinity that speaks neither for nor against; factor on links that are not matched.
+        options: affinity that speaks neither for nor against; factor on links that are not matched; weight of
+            identity, which is 1 for two peaks that are surely one individual, 0 where it is as good as unknown, -1 at
+            worst: log of the odds against chance, to the base I.
 
     Returns:
         (n, n) geometric mean of confidences times (affinity - threshold); a limb that was not seen has affinity 0,
         two peaks of one type weigh minus infinity.
     """
     n = len(nodes)
-    threshold, doubt = options
+    threshold, doubt, identity_weight = options
+    n_named = identity.shape[1]
     weight = np.empty((n, n))
     weight[:] = 0
     for i in range(n):
@@ -207,6 +213,18 @@ def link_weights(nodes, local, keypoint, confidence, is_edge, first, last, sourc
         shown = affinity[k] if matched[k] else affinity[k] * doubt
         weight[i, j] = (shown - threshold) * np.sqrt(confidence[source[k]] * confidence[target[k]])
         weight[j, i] = weight[i, j]
+    if n_named > 1 and identity_weight > 0:
+        for i in range(n):
+            for j in range(i):
+                a, b = nodes[i], nodes[j]
+                if not is_edge[keypoint[a], keypoint[b]]:
+                    continue
+                same = 0.0
+                for k in range(n_named):
+                    same += identity[a, k] * identity[b, k]
+                agreement = max(-1.0, np.log(n_named * same) / np.log(n_named))
+                weight[i, j] += identity_weight * agreement * np.sqrt(confidence[a] * confidence[b])
+                weight[j, i] = weight[i, j]
     return weight
 
 
@@ -390,7 +408,7 @@ def best_first(rows, score, xy):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def group_frames(
-    peak_start, limb_start, keypoint, xy, confidence, edge, source, target, affinity, edges, is_edge,
+    peak_start, limb_start, keypoint, xy, confidence, edge, source, target, affinity, identity, edges, is_edge,
     options, min_keypoints, max_animals, limits,
 ):  # fmt: skip
     """Group the peaks of every frame.
@@ -405,6 +423,7 @@ def group_frames(
         source: (L,) peak row of its first end.
         target: (L,) peak row of its second end.
         affinity: (L,) positive.
+        identity: (P, I) share of each named individual.
         edges: (E, 2) keypoints of each limb.
         is_edge: (K, K) True where there is a limb.
         options: see ``link_weights``.
@@ -448,8 +467,9 @@ def group_frames(
             product[k] = affinity[k] * np.sqrt(confidence[source[k]] * confidence[target[k]])
         mark_matched(first, last, edge, source, target, product, place, matched)
         weight = link_weights(
-            nodes, local, keypoint, confidence, is_edge, first, last, source, target, affinity, matched, options
-        )
+            nodes, local, keypoint, confidence, is_edge, first, last, source, target, affinity, identity, matched,
+            options,
+        )  # fmt: skip
         group = contract(weight)
         rows, of_node = gather(nodes, group, keypoint, n_keypoints, min_keypoints)
         limb_sum = np.empty(len(rows))

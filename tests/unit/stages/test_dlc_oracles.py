@@ -65,11 +65,7 @@ def judged(mice):
     images = sorted(data.values(), key=lambda image: image["index"])
     truth = np.full((len(images), 3, 12, 2), np.nan)
     for f, image in enumerate(images):
-        names, xy, series = image["groundtruth"]
-        bodyparts = list(series.index.get_level_values("bodyparts").unique())
-        for (name, part, _), value in series.items():
-            axis = 0 if _ == "x" else 1
-            truth[f, int(name[-1]) - 1, bodyparts.index(part), axis] = value
+        truth[f] = image["groundtruth"][2].to_numpy(float).reshape(3, 12, 2)  # by mouse, keypoint, axis
     f, a = np.nonzero(np.isfinite(truth).all(axis=3).any(axis=2))
     item = np.concatenate([np.arange(n) for n in np.bincount(f, minlength=len(images))])
     poses = Poses(f, item, truth[f, a], np.isfinite(truth[f, a, :, 0]), np.ones(len(f)), (0, len(images)))
