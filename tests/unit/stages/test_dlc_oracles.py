@@ -16,8 +16,8 @@ from shoal.config.stitch import StitchConfig
 from shoal.stages import metrics
 from shoal.stages.assemble import assemble
 from shoal.stages.associate import associate
-from shoal.stages.graph import choose_limbs, with_limbs
 from shoal.stages.evidence import evidence_of_names
+from shoal.stages.graph import choose_limbs, with_limbs
 from shoal.stages.outliers import find_outliers
 from shoal.stages.shape import learn_shape, limb_plausibility, shape_distance
 from shoal.stages.stitch import split_at_gaps, stitch
@@ -41,7 +41,9 @@ def animals(mice):
     data = load(mice / "trimouse_assemblies.pickle")
     rows = [(f, i, a) for f in sorted(data) for i, a in enumerate(data[f])]
     values = np.array([a for _, _, a in rows])
-    return Poses([r[0] for r in rows], [r[1] for r in rows], values[..., :2], values[..., 2], np.ones(len(rows)), (0, 50))
+    return Poses(
+        [r[0] for r in rows], [r[1] for r in rows], values[..., :2], values[..., 2], np.ones(len(rows)), (0, 50)
+    )
 
 
 def detections_of(frames, n_edges):

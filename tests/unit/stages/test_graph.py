@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -79,7 +81,7 @@ def test_candidates_grow_from_a_spanning_tree():
     graphs = candidate_graphs(EDGES, np.linspace(1, 0, 10), 5, n_graphs=4)
     assert [len(g) for g in graphs] == [4, 6, 8, 10]
     assert graphs[0].tolist() == [0, 1, 2, 3]
-    for small, large in zip(graphs, graphs[1:], strict=False):
+    for small, large in pairwise(graphs):
         assert large[: len(small)].tolist() == small.tolist()
     assert candidate_graphs(EDGES[:0], np.zeros(0), 1) == ()
 

@@ -199,7 +199,12 @@ def test_names_of_an_identity_head_are_worth_odds_of_a_hundred():
     tracklets = two_crossing()
     name = np.array([0, 1, 1, 0])[tracklets.track]  # they turned round while nobody saw them
     evidence = evidence_of_names(tracklets, name)
-    assert list(zip(evidence.source.tolist(), evidence.target.tolist(), strict=True)) == [(0, 2), (0, 3), (1, 2), (1, 3)]
+    assert list(zip(evidence.source.tolist(), evidence.target.tolist(), strict=True)) == [
+        (0, 2),
+        (0, 3),
+        (1, 2),
+        (1, 3),
+    ]
     np.testing.assert_allclose(np.exp(evidence.log_odds), [0.01, 100, 100, 0.01], rtol=1e-5)
     unsure = name.copy()
     turned = np.arange(len(unsure)) // 2 % 2 > 0
