@@ -192,7 +192,7 @@ def train(
         for name in RUN_FILES:
             (run_dir / name).unlink(missing_ok=True)
     recipe = recipe or Recipe()
-    with _log_file(run_dir / "train.log"):
+    with log_file(run_dir / "train.log"):
         rows = split or split_project(project, config)
         last = run_dir / "last.pt"
         earlier = read_checkpoint(last) if last.exists() else None
@@ -333,7 +333,7 @@ def asked_for(project: Project, config: RunConfig, rows: Split, recipe: Recipe |
                 digest.update(np.ascontiguousarray(array).tobytes())
             digest.update(f"{label.video}/{label.image.name}".encode())
         digest.update(b"|")
-    harmless = {"eval_every", "save_minutes", "log_every", "workers", "pin_memory", "key_score", "key_ascending"}
+    harmless = {"eval_every", "save_minutes", "eval_last", "log_every", "workers", "pin_memory", "key_score", "key_ascending"}
     if config.train.schedule != "one_cycle":
         harmless.add("epochs")  # the rate of an epoch does not depend on how many there are
     recipe = recipe or Recipe()
@@ -376,7 +376,7 @@ def _log_start(task: PoseTask, rows: Split, earlier: dict[str, Any] | None) -> N
 
 
 @contextmanager
-def _log_file(path: Path) -> Iterator[None]:
+def log_file(path: Path) -> Iterator[None]:
     """Everything that shoal logs also goes into ``path``."""
     root = logging.getLogger("shoal")
     handler = logging.FileHandler(path)

@@ -359,16 +359,20 @@ def _net_type(folder: Path | None) -> str:
     return found.group(1) if found else ""
 
 
+def list_snapshots(folder: Path) -> tuple[Snapshot, ...]:
+    """DLC's PyTorch snapshots in a train folder, by epoch, best last."""
+    found = ((_SNAPSHOT.match(path.name), path) for path in folder.glob("snapshot-*.pt"))
+    snapshots = [Snapshot(path, int(m.group(2)), is_best=bool(m.group(1))) for m, path in found if m]
+    return tuple(sorted(snapshots, key=lambda s: (s.is_best, s.epoch)))
+
+
 def _snapshots(folder: Path | None, engine: str) -> tuple[Snapshot, ...]:
     if folder is None:
         return ()
-    found: list[Snapshot] = []
-    for path in (folder / "train").glob("snapshot-*"):
-        if engine == "pytorch" and (m := _SNAPSHOT.match(path.name)):
-            found.append(Snapshot(path, int(m.group(2)), is_best=bool(m.group(1))))
-        elif engine == "tensorflow" and (m := _TF_SNAPSHOT.match(path.name)):
-            found.append(Snapshot(path, int(m.group(1))))
-    return tuple(sorted(found, key=lambda s: (s.is_best, s.epoch)))
+    if engine == "pytorch":
+        return list_snapshots(folder / "train")
+    found = ((_TF_SNAPSHOT.match(path.name), path) for path in (folder / "train").glob("snapshot-*.index"))
+    return tuple(sorted((Snapshot(path, int(m.group(1))) for m, path in found if m), key=lambda s: s.epoch))
 
 
 def read_split(path: Path) -> tuple[float, Int64[ndarray, "N"], Int64[ndarray, "N"]]:
