@@ -99,8 +99,8 @@ class PoseTask:
         )  # fmt: skip
         pixels, labels = augment(patches, train.crop_px, device=self.device)
         edges = torch.from_numpy(np.array(self.info.edges)).to(self.device)
-        if self.info.config.model.name == "resnet_50":
-            return pixels, dlc_targets(labels, self.grid, edges)
+        if self.info.config.model.is_dlc:
+            return pixels, dlc_targets(labels, self.grid, edges, sigma=train.heat_sigma_px)
         return pixels, light_targets(
             labels, self.grid, edges, sigma=train.heat_sigma_px, limb_width=train.limb_width_px
         )  # fmt: skip
