@@ -76,7 +76,7 @@ class TrainConfig(Settings):
         default=0.995, ge=0, lt=1, description="decay of the averaged weights that are evaluated and saved"
     )
     heat_sigma_px: float = Field(
-        default=0.0, ge=0, description="Gaussian target, px at the network's scale; 0 = by the stride"
+        default=0.0, ge=0, description="Gaussian target, px at the network's scale; 0 = by the stride, or DLC's plateau"
     )
     limb_width_px: float = Field(
         default=0.0, ge=0, description="half width of a limb field, px likewise; 0 = by the stride"

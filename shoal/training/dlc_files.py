@@ -71,7 +71,7 @@ class ShuffleFiles:
         if not (end.is_best or is_regular):
             return
         path = self.folder / f"snapshot{'-best' if end.is_best else ''}-{end.epoch:03d}.pt"
-        optimizer = end.optimizer if self.with_optimizer else None
+        optimizer = end.optimizer.state_dict() if self.with_optimizer else None
         finite = {name: value for name, value in scores.items() if math.isfinite(value)}
         before = [s for s in list_snapshots(self.folder) if s.is_best and s.path != path]
         self._note(path.name)  # first: a file that was written and not noted would never be deleted

@@ -187,7 +187,7 @@ def fit(
                     state.sums[name] = state.sums.get(name, 0.0) + value
                 clock.stepped(config.batch_size)
                 if config.log_every and (done + 1 - before) % config.log_every == 0:
-                    loss = sum(state.sums.values()) / state.step
+                    loss = sum(terms.values())
                     logger.info("Number of iterations: %d, loss: %.5f, lr: %g", done + 1 - before, loss, rate)
                 _warn_without_gpu(device, clock, done + 1, total)
                 on_progress("train", done + 1, total)

@@ -80,6 +80,7 @@ def to_run_config(content: Mapping[str, Any], base: RunConfig) -> tuple[RunConfi
         "freeze_norm_stats": bool(backbone.get("freeze_bn_stats")),
         "freeze_norm_weights": bool(backbone.get("freeze_bn_weights")),
         "crops_per_image": 1.0,
+        "heat_sigma_px": 0.0,
         "clip_norm": NO_LIMIT,
         "ema": 0.0,
         **_key_score(leaves, missing),
