@@ -49,6 +49,7 @@ class ShuffleFiles:
         self.with_optimizer = bool(rules.get("save_optimizer_state"))
 
     def __call__(self, end: EpochEnd) -> None:
+        """Say how the epoch went; write its losses and, if it is due or the best, its snapshot."""
         losses = dlc_losses(end.line)
         scores = {f"metrics/test.{name}": end.line[name] for name in SCORES if name in end.line}
         self._say(end, scores)
@@ -132,7 +133,9 @@ def dlc_losses(line: Mapping[str, Any]) -> dict[str, float]:
         dlc_name, head = LOSS_NAMES[name]
         out[f"train.{dlc_name}"] = value * len(heads) / WEIGHTS.get(name, 1.0)
         heads[head] += value * len(heads)
-    return out | {f"train.{head}_total_loss": total for head, total in heads.items()} | {"train.total_loss": line["loss"]}
+    return (
+        out | {f"train.{head}_total_loss": total for head, total in heads.items()} | {"train.total_loss": line["loss"]}
+    )
 
 
 def _or(value: Any, default: int) -> Any:

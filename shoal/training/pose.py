@@ -324,7 +324,16 @@ def asked_for(project: Project, config: RunConfig, rows: Split, recipe: Recipe |
                 digest.update(np.ascontiguousarray(array).tobytes())
             digest.update(f"{label.video}/{label.image.name}".encode())
         digest.update(b"|")
-    harmless = {"eval_every", "save_minutes", "eval_last", "log_every", "workers", "pin_memory", "key_score", "key_ascending"}
+    harmless = {
+        "eval_every",
+        "save_minutes",
+        "eval_last",
+        "log_every",
+        "workers",
+        "pin_memory",
+        "key_score",
+        "key_ascending",
+    }
     if config.train.schedule != "one_cycle":
         harmless.add("epochs")  # the rate of an epoch does not depend on how many there are
     recipe = recipe or Recipe()
@@ -367,7 +376,9 @@ def _log_start(task: PoseTask, rows: Split, earlier: dict[str, Any] | None) -> N
 
 
 @contextmanager
-def log_file(path: Path, form: str = "%(asctime)s %(levelname)s %(message)s", when: str | None = None) -> Iterator[None]:
+def log_file(
+    path: Path, form: str = "%(asctime)s %(levelname)s %(message)s", when: str | None = None
+) -> Iterator[None]:
     """Everything that shoal logs also goes into ``path``."""
     root = logging.getLogger("shoal")
     handler = logging.FileHandler(path)

@@ -23,6 +23,7 @@ _SILENT = (
     "with_center_keypoints", "resume_training_from", "data.train.normalize_images", "data.train.auto_padding.",
 )  # fmt: skip
 """Read elsewhere, or without a meaning for training a bottom-up network."""
+_MODEL_SILENT = (".pretrained", "weight_init")
 
 
 class _Leaves:
@@ -237,7 +238,7 @@ def _odd_model(model: Mapping[str, Any], net_type: str) -> list[str]:
     found = dict(flatten(model))
     odd: list[str] = []
     for key, value in found.items():
-        if ".predictor." in key or "freeze_bn" in key or key.endswith(".pretrained") or key.startswith("pose_model") or key.endswith("weight_init"):
+        if ".predictor." in key or "freeze_bn" in key or key.endswith(_MODEL_SILENT) or key.startswith("pose_model"):
             continue
         same = _comparable(value) == _comparable(usual[key]) if key in usual else value in (None, False)
         if not same:

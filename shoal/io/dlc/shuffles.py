@@ -154,7 +154,8 @@ def find_shuffle(root: Path, index: int = 1, fraction_index: int = 0) -> Shuffle
     if not found:
         there = f"; it exists with fraction {', '.join(f'{s.fraction:g}' for s in named)}" if named else ""
         raise ProjectError(
-            f"expected shuffle {index} of the project, got none{there}; usable shuffles: {listed}\nwhere: {config.path}",
+            f"expected shuffle {index} of the project, got none{there}; usable shuffles: {listed}\n"
+            f"where: {config.path}",
             hint=make,
         )
     if not is_usable(found[0]):
