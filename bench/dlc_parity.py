@@ -1,7 +1,7 @@
 """DeepLabCut and shoal look at the same frames with the same network: same keypoints, same animals?
 
-    python -m bench.dlc_parity train resnet_50        # the network, by shoal, on rendered fish; goes on where it stopped
-    python -m bench.dlc_parity train hrnet_w18
+python -m bench.dlc_parity train resnet_50        # the network, by shoal, on rendered fish; goes on where it stopped
+python -m bench.dlc_parity train hrnet_w18
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from shoal.config.run import RunConfig, load_config
-
 from shoal.synthetic.dataset import make_project
-from shoal.synthetic.scenes import SCENES, Scene
+from shoal.synthetic.scenes import SCENES
 
 SCENE = replace(
     SCENES["zebra"],
@@ -28,7 +27,7 @@ SCENE = replace(
     megabit_s=1.5,
     look=replace(SCENES["zebra"].look, uneven=0.03),
 )
-"""Small enough that two networks learn it from nothing on two cores; sides are multiples of 32, so HRNet pads nothing."""
+"""Small enough that two networks learn it from nothing on two cores; HRNet pads nothing at sides like these."""
 N_LABELLED, N_VIDEOS = 240, 2
 RECIPES = {
     "resnet_50": ["train.crop_px=128", "train.epochs=50", "train.heat_sigma_px=8"],

@@ -69,8 +69,7 @@ def load_snapshot(path: Path, content: Mapping[str, Any], *, device: torch.devic
     net = net.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     metadata = saved.get("metadata") or {}
     scores = {
-        str(name).removeprefix("metrics/test."): float(value)
-        for name, value in (metadata.get("metrics") or {}).items()
+        str(name).removeprefix("metrics/test."): float(value) for name, value in (metadata.get("metrics") or {}).items()
     }
     return LoadedModel(net, info, weights_sha(saved["model"]), device, int(metadata.get("epoch") or 0), scores)
 
@@ -229,7 +228,7 @@ def _meaning(
         n_named = int(heads["identity"]["heatmap_config"]["channels"][-1]) if "identity" in heads else 0
         if n_named not in (0, len(individuals)):
             raise ValueError(f"{n_named} identities for {len(individuals)} individuals")
-        if graph.size and not (0 <= graph.min() and graph.max() < len(keypoints)):
+        if graph.size and not (graph.min() >= 0 and graph.max() < len(keypoints)):
             raise ValueError("limbs of keypoints that there are not")
         if unique and "unique_bodypart" not in heads:
             raise ValueError("unique bodyparts, but no head for them")

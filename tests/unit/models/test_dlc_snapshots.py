@@ -154,7 +154,9 @@ def test_other_networks_are_named(snapshot: Path, change: dict[str, Any], words:
     assert "resnet_50, resnet_101, dlcrnet_stride16_ms5" in error.value.hint
 
 
-@pytest.mark.parametrize("net", ["resnet_50", "resnet_101", "dlcrnet_stride16_ms5", "dlcrnet_stride32_ms5", "hrnet_w48"])
+@pytest.mark.parametrize(
+    "net", ["resnet_50", "resnet_101", "dlcrnet_stride16_ms5", "dlcrnet_stride32_ms5", "hrnet_w48"]
+)
 def test_networks_are_known_by_their_layers(net: str) -> None:
     asked = content(net) | {"net_type": "anything"}
     assert net_in(asked, where="") == net
@@ -169,7 +171,9 @@ def test_weights_of_another_network(snapshot: Path, body: DlcBody) -> None:
     state.pop("backbone.model.conv1.weight")
     state["heads.extra.weight"] = torch.zeros(1)
     torch.save({"model": state}, snapshot)
-    with pytest.raises(CheckpointError, match=r"1 missing \(backbone\.model\.conv1\.weight\); 1 unknown \(heads\.extra"):
+    with pytest.raises(
+        CheckpointError, match=r"1 missing \(backbone\.model\.conv1\.weight\); 1 unknown \(heads\.extra"
+    ):
         load_model(snapshot)
 
 
