@@ -8,7 +8,6 @@ from pydantic import Field
 
 from shoal.config.settings import Settings
 
-
 OPTIMIZERS = ("AdamW", "Adam", "SGD", "RMSprop", "NAdam", "RAdam", "Adamax", "Adagrad", "Adadelta")
 """Of ``torch.optim``."""
 SCHEDULES = (
@@ -85,6 +84,7 @@ class TrainConfig(Settings):
     limb_weight: float = Field(default=3.0, gt=0, description="of the limb loss")
     precision: Literal["auto", "float32", "bf16"] = Field(default="auto", description="auto: bf16 where it is fast")
     eval_every: int = Field(default=10, gt=0, description="epochs between evaluations on the test frames")
+    eval_last: bool = Field(default=True, description="evaluate at the end whatever eval_every says")
     key_score: str = Field(default="mAP", description="score that decides which network is the best")
     key_ascending: bool = Field(default=True, description="larger scores are better")
     log_every: int = Field(default=0, ge=0, description="steps between lines with the loss; 0 = one line per epoch")

@@ -23,6 +23,7 @@ _SILENT = (
     "with_center_keypoints", "resume_training_from", "data.train.normalize_images", "data.train.auto_padding.",
 )  # fmt: skip
 """Read elsewhere, or without a meaning for training a bottom-up network."""
+_MODEL_SILENT = (".pretrained", "weight_init")
 
 
 class _Leaves:
@@ -38,7 +39,9 @@ class _Leaves:
         try:
             return kind(value)
         except (TypeError, ValueError) as error:
-            raise ConfigError(f"expected {getattr(kind, '__name__', 'a value')}, got {value!r}\nwhere: {key} in {WHERE}") from error
+            raise ConfigError(
+                f"expected {getattr(kind, '__name__', 'a value')}, got {value!r}\nwhere: {key} in {WHERE}"
+            ) from error
 
     def section(self, key: str) -> dict[str, Any]:
         """All leaves below a key, by the rest of their names."""
@@ -74,9 +77,11 @@ def to_run_config(content: Mapping[str, Any], base: RunConfig) -> tuple[RunConfi
         "workers": leaves.take("train_settings.dataloader_workers", 0, _whole),
         "pin_memory": leaves.take("train_settings.dataloader_pin_memory", False, bool),
         "eval_every": leaves.take("runner.eval_interval", 10, _whole),
+        "eval_last": False,
         "freeze_norm_stats": bool(backbone.get("freeze_bn_stats")),
         "freeze_norm_weights": bool(backbone.get("freeze_bn_weights")),
         "crops_per_image": 1.0,
+        "heat_sigma_px": 0.0,
         "clip_norm": NO_LIMIT,
         "ema": 0.0,
         **_key_score(leaves, missing),
@@ -187,7 +192,9 @@ def _augment(leaves: _Leaves, missing: list[str]) -> AugmentConfig:
         return AugmentConfig.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        raise ConfigError(f"{first['loc'][0]}: {first['msg']}, got {first['input']!r}\nwhere: data.train in {WHERE}") from error
+        raise ConfigError(
+            f"{first['loc'][0]}: {first['msg']}, got {first['input']!r}\nwhere: data.train in {WHERE}"
+        ) from error
 
 
 def _noise(leaves: _Leaves) -> float:
@@ -224,12 +231,14 @@ def _odd_model(model: Mapping[str, Any], net_type: str) -> list[str]:
         n, k = (int(heads["bodypart"]["predictor"][key]) for key in ("num_animals", "num_multibodyparts"))
         u = int(heads["unique_bodypart"]["heatmap_config"]["channels"][-1]) if "unique_bodypart" in heads else 0
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise ConfigError(f"expected the sizes of DLC's heads, got: {error!r}\nwhere: model.heads in {WHERE}") from error
+        raise ConfigError(
+            f"expected the sizes of DLC's heads, got: {error!r}\nwhere: model.heads in {WHERE}"
+        ) from error
     usual = dict(flatten(model_section(net_type, n, k, u, graph, identity="identity" in heads)))
     found = dict(flatten(model))
     odd: list[str] = []
     for key, value in found.items():
-        if ".predictor." in key or "freeze_bn" in key or key.startswith("pose_model") or key.endswith("weight_init"):
+        if ".predictor." in key or "freeze_bn" in key or key.endswith(_MODEL_SILENT) or key.startswith("pose_model"):
             continue
         same = _comparable(value) == _comparable(usual[key]) if key in usual else value in (None, False)
         if not same:
@@ -238,10 +247,12 @@ def _odd_model(model: Mapping[str, Any], net_type: str) -> list[str]:
 
 
 def _comparable(value: Any) -> Any:
-    """Lists of sections by their leaves; numbers by value."""
+    """Lists of sections by their leaves, without those that are off; numbers by value."""
+    if isinstance(value, Mapping):
+        leaves = ((k, v) for k, v in flatten(value) if v is not None and v is not False)
+        return sorted((k, repr(_comparable(v))) for k, v in leaves)
     if isinstance(value, list | tuple):
-        return [sorted((k, repr(_comparable(v))) for k, v in flatten(i)) if isinstance(i, Mapping) else _comparable(i)
-                for i in value]  # fmt: skip
+        return [_comparable(item) for item in value]
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
@@ -249,7 +260,8 @@ def _left_over(leaves: _Leaves) -> list[str]:
     return [
         f"{key}: {value}"
         for key, value in leaves.left.items()
-        if value not in (None, False, "", []) and not any(key == s or (s[-1] == "." and key.startswith(s)) for s in _SILENT)
+        if value not in (None, False, "", [])
+        and not any(key == s or (s[-1] == "." and key.startswith(s)) for s in _SILENT)
     ]
 
 
@@ -271,7 +283,7 @@ def _number(value: Any, default: float, where: str) -> float:
 
 
 def _plain(value: Any) -> Any:
-    """ruamel's containers and numbers as plain ones."""
+    """Ruamel's containers and numbers as plain ones."""
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
