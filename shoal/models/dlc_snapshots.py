@@ -71,7 +71,8 @@ def load_snapshot(path: Path, content: Mapping[str, Any], *, device: torch.devic
     scores = {
         str(name).removeprefix("metrics/test."): float(value) for name, value in (metadata.get("metrics") or {}).items()
     }
-    return LoadedModel(net, info, weights_sha(saved["model"]), device, int(metadata.get("epoch") or 0), scores)
+    epoch, scorer = int(metadata.get("epoch") or 0), snapshot_scorer(path, content)
+    return LoadedModel(net, info, weights_sha(saved["model"]), device, epoch, scores, scorer)
 
 
 def read_snapshot(path: Path) -> dict[str, Any]:
@@ -129,29 +130,6 @@ def save_snapshot(
     }
     content |= {n: dict(v) for n, v in (("optimizer", optimizer), ("scheduler", scheduler)) if v is not None}
     write_torch_file(path, content)
-
-
-def load_weights(net: PoseNet, path: Path, *, only_backbone: bool = False) -> dict[str, Any]:
-    """Fill a network of DLC's shape from a snapshot, in place: where a training begins.
-
-    Args:
-        net: to fill.
-        path: the snapshot.
-        only_backbone: leave the heads as they are (DLC's ``keepdeconvweights=False``).
-
-    Returns:
-        The rest of the snapshot: ``metadata``, ``optimizer``, ``scheduler``.
-
-    Raises:
-        CheckpointError: damaged, or weights of another network.
-    """
-    saved = read_snapshot(path)
-    state = saved.pop("model")
-    if only_backbone:
-        own = net.body.state_dict()
-        state = own | {name: value for name, value in state.items() if name.startswith("backbone.")}
-    fit_weights(net.body, state, where=f"where: {path}")
-    return saved
 
 
 def fit_weights(body: nn.Module, state: Mapping[str, Tensor], *, where: str) -> None:
