@@ -6,6 +6,7 @@ Child names are DLC's: ``backbone.model.*``, ``heads.bodypart.*``, ``heads.uniqu
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import timm
 import torch
@@ -110,7 +111,7 @@ class _DLCRNet(_ResNet):
         y = model.layer4(model.layer3(model.layer2[3:](middle)))  # type: ignore[index,operator]
         first = self.conv_block2(self.conv_block1(middle.detach()))
         second = self.conv_block5(self.conv_block4(self.conv_block3(fine.detach())))
-        return torch.cat([_resized(first, y), _resized(second, y), y], 1)
+        return torch.cat([_resized(second, y), _resized(first, y), y], 1)
 
 
 class _HRNet(nn.Module):
@@ -141,7 +142,7 @@ class _Deconv(nn.Module):
     def __init__(self, *channels: int) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        for n_in, n_out in zip(channels, channels[1:], strict=False):
+        for n_in, n_out in pairwise(channels):
             layers += [nn.ConvTranspose2d(n_in, n_out, 3, stride=2), nn.ReLU()]
         self.deconv_layers = nn.Sequential(*layers[:-1])
 
