@@ -18,7 +18,7 @@ from shoal.io.dlc.project import write_config
 from shoal.io.dlc.pytorch_config import read_pytorch_config
 from shoal.io.dlc.training_set import create_training_set, find_shuffle
 from shoal.run.shuffles import evaluate_shuffle, train_shuffle
-from shoal.training import loop
+from shoal.training import data, loop
 from shoal.types import Skeleton
 
 CONFIG = load_config(overrides=["compute.threads=1", "compute.device=cpu", "train.precision=float32"])
@@ -57,7 +57,7 @@ def stats(root):
 
 def test_the_whole_way(root, caplog, monkeypatch):
     """One test, because each step needs the one before; about fifteen seconds."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(root.parent / "cache"))
+    monkeypatch.setattr(data, "cache_folder", lambda: root.parent / "cache")
     threads = torch.get_num_threads()
     caplog.set_level("INFO")
 
@@ -76,12 +76,12 @@ def test_the_whole_way(root, caplog, monkeypatch):
     said = [r.message for r in caplog.records if "not supported" in r.message]
     assert said == ["not supported in pytorch_config.yaml, and left out: runner.gpus: [0, 1] (trains on the first); "
                     "logger.type: WandbLogger"]  # fmt: skip
+    assert re.search(r"Number of iterations: \d+, loss: \d\.\d{5}, lr: 0.0005", caplog.text)
     caplog.clear()
 
     best = train_shuffle(root, config=CONFIG)  # the same call: the updates are in the file now
     shuffle = find_shuffle(root)
     assert "going on with the interrupted training" in caplog.text
-    assert re.search(r"Number of iterations: \d+, loss: \d\.\d{5}, lr: 0.0005", caplog.text)
     assert re.search(r"Epoch 2/2 \(lr=0.0005\), train loss \d", caplog.text)
     assert "Model performance:" in caplog.text
     assert best == shuffle.snapshots[-1].path
