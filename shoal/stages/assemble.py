@@ -154,9 +154,7 @@ def _named_peaks(
     return frame[kept], rows[order][kept], score[order][kept]
 
 
-def pick_unique(
-    detections: Detections, config: AssembleConfig, *, n_keypoints: int, n_unique: int
-) -> Poses:
+def pick_unique(detections: Detections, config: AssembleConfig, *, n_keypoints: int, n_unique: int) -> Poses:
     """The keypoints that exist once per frame: the highest peak of each.
 
     Args:

@@ -80,9 +80,7 @@ def shape_distance(model: ShapeModel, xy: Shaped[ndarray, "M K 2"]) -> tuple[nda
     return distance, np.where(n > 0, chdtrc(np.maximum(n, 1), distance), 0.0)
 
 
-def limb_plausibility(
-    model: ShapeModel, first: ndarray, second: ndarray, length_px: ndarray
-) -> Float64[ndarray, "N"]:
+def limb_plausibility(model: ShapeModel, first: ndarray, second: ndarray, length_px: ndarray) -> Float64[ndarray, "N"]:
     """Probability that a limb of one animal is at least as far from its usual length.
 
     Two-sided normal tail of the squared length. (DLC divides by the variance where the standard deviation is meant,

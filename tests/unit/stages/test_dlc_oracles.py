@@ -36,7 +36,9 @@ def animals(mice):
     data = load(mice / "trimouse_assemblies.pickle")
     rows = [(f, i, a) for f in sorted(data) for i, a in enumerate(data[f])]
     values = np.array([a for _, _, a in rows])
-    return Poses([r[0] for r in rows], [r[1] for r in rows], values[..., :2], values[..., 2], np.ones(len(rows)), (0, 50))
+    return Poses(
+        [r[0] for r in rows], [r[1] for r in rows], values[..., :2], values[..., 2], np.ones(len(rows)), (0, 50)
+    )
 
 
 def detections_of(frames, n_edges):
