@@ -91,9 +91,11 @@ class PoseNet(nn.Module):
         height, width = x.shape[2:]
         margin: int = self.body.margin  # type: ignore[assignment]
         # padding right and below with the mean leaves all coordinates as they are
-        x = F.pad(x, (0, -width % margin, 0, -height % margin))
+        right, below = -width % margin, -height % margin
+        x = F.pad(x, (0, right, 0, below))
         maps = self.body(x.contiguous(memory_format=torch.channels_last))
-        return _without_padding(maps, width, height)
+        # DLC's maps reach a cell over the edge of a frame that needs no padding; DLC reads it, and so do we
+        return _without_padding(maps, width, height) if right or below else maps
 
 
 def shrink(images: UInt8[Tensor, "B H W 3"], scale: float) -> Float[Tensor, "B 3 h w"]:

@@ -58,7 +58,7 @@ def load_engine(model: Path, config: RunConfig) -> Engine:
     """A trained network on the device of ``config.compute``, ready for many videos.
 
     Args:
-        model: ``best.pt``, ``last.pt`` or the folder of a model.
+        model: ``best.pt``, ``last.pt``, the folder of a model, or DLC's snapshot.
         config: ``predict``, ``sample``, ``stitch.n_animals`` and ``compute`` are used.
 
     Raises:
@@ -71,7 +71,7 @@ def load_engine(model: Path, config: RunConfig) -> Engine:
 
     device = pick_device(config.compute)
     loaded = load_model(Path(model), device=device)
-    name = model.stem if model.is_dir() else model.resolve().parent.name
+    name = loaded.scorer or (model.stem if model.is_dir() else model.resolve().parent.name)
     card = ModelCard(name, loaded.sha, loaded.skeleton, loaded.edges, loaded.individuals, device.type)
     log.info("network %s on %s", name, describe(device, config.predict.precision))
     n_animals, feature_size = config.stitch.n_animals, config.sample.feature_size
@@ -218,7 +218,7 @@ def export(
         )
     video = Path(about["path"])
     folder = video.parent if beside_video else dest or run_dir / "export"
-    scorer = f"shoal_{card.name}"
+    scorer = card.name if card.name.startswith("DLC_") else f"shoal_{card.name}"
     written: list[Path] = []
     for suffix in (".h5", ".csv") if csv else (".h5",):
         poses_file, tracks_file = folder / f"{video.stem}{suffix}", folder / f"{video.stem}_el{suffix}"
