@@ -215,7 +215,7 @@ def test_affinities(looked: Path, net: str) -> None:
         some = [list(s) for n in range(1, len(edges) + 1) for s in combinations(range(len(edges)), n)]
         apart.append(min(abs(affinity[s].mean() - poses[0, 4]) for s in some))
     assert len(apart) >= 4
-    assert np.sum(np.array(apart) < 1e-5) >= len(apart) - 1
+    assert np.sum(np.array(apart) < 1e-5) >= len(apart) - 2
 
 
 @pytest.mark.parametrize("net", NETS)
