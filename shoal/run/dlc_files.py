@@ -105,6 +105,7 @@ def write_dlc_files(
     what: Sequence[Kind] = ("full", "meta", "assemblies", "tracklets", "tracks"),
     method: str = "ellipse",
     csv: bool = False,
+    names: Sequence[str] = (),
 ) -> tuple[Path, ...]:
     """Write a run's tables in DLC's files.
 
@@ -116,6 +117,7 @@ def write_dlc_files(
         what: which files; ``poses`` is ``<base>.h5``.
         method: names the tracklet and track files.
         csv: csv twins of h5 files.
+        names: of animals, for the columns of tracks; empty = the project's individuals.
 
     Returns:
         The files.
@@ -155,7 +157,9 @@ def write_dlc_files(
                     aside, poses, skeleton=card.skeleton, individuals=card.individuals, scorer=scorer, unique=unique
                 )
             elif kind == "tracks":
-                writers[twin] = lambda aside: _write_run_tracks(aside, run_dir, card, scorer)
+                writers[twin] = lambda aside: _write_run_tracks(
+                    aside, run_dir, card, scorer=scorer, names=names or card.individuals
+                )
     files = sorted(writers, key=lambda path: path.suffix == ".csv")
     for path in files:
         if path.is_file() and not is_ours(run_dir, path, unknown=True):
@@ -187,7 +191,7 @@ def _meta(run_dir: Path, card: ModelCard, scorer: str) -> Meta:
     )  # fmt: skip
 
 
-def _write_run_tracks(path: Path, run_dir: Path, card: ModelCard, scorer: str) -> None:
+def _write_run_tracks(path: Path, run_dir: Path, card: ModelCard, *, scorer: str, names: Sequence[str]) -> None:
     """Tracks span by span: only one span is in memory."""
     number = _exported_tracks(run_dir, card)
     n_tracks = int(number.max(initial=-1)) + 1
@@ -198,7 +202,7 @@ def _write_run_tracks(path: Path, run_dir: Path, card: ModelCard, scorer: str) -
             unique = read_spans(run_dir, "unique", Poses, start=start, stop=stop) if card.skeleton.unique else None
             yield Tracks(tracks.poses, np.where(tracks.track >= 0, number[tracks.track], -1)), unique
 
-    individuals = name_tracks(card.individuals, n_tracks)
+    individuals = name_tracks(names, n_tracks)
     write_track_parts(path, parts(), skeleton=card.skeleton, individuals=individuals, scorer=scorer, key=TRACKS_KEY)
 
 
