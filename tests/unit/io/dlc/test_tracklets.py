@@ -24,7 +24,7 @@ IDENTITY = np.array([[1, 1], [0, 0], [-1, -1]])
 
 
 def opened(path: Path):
-    return pickle.loads(path.read_bytes())  # noqa: S301 - as DLC opens it
+    return pickle.loads(path.read_bytes())
 
 
 def test_assemblies_have_an_array_per_frame(tmp_path):
