@@ -186,7 +186,7 @@ def _predictions(path: Path, table: PoseTable) -> Found:
         coords=("x", "y", "likelihood"),
     )  # fmt: skip
     xy, confidence = split_points(values)
-    seen = (~np.isnan(xy[..., 0])).any(axis=2)
+    seen = np.asarray((~np.isnan(xy[..., 0])).any(axis=2))
     is_images = any(len(row) > 1 for row in table.index)
     what = "images" if is_images else "frames"
     stem = path.stem

@@ -279,7 +279,7 @@ def _detections(
     confidence = np.nan_to_num(points_[:, 2], nan=1.0)
     return Detections(
         frame, number_within(frame), np.concatenate(keypoints) if keypoints else np.zeros(0), points_[:, :2],
-        confidence, *limb, identity, span,
+        confidence, limb[0], limb[1], limb[2], limb[3], limb[4], identity, span,
     )  # fmt: skip
 
 
