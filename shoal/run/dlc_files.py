@@ -23,10 +23,11 @@ from shoal.io.artifacts import file_digest, read_entry, read_json, write_atomic,
 from shoal.io.dlc.detections import read_full, write_full
 from shoal.io.dlc.meta import Meta, read_meta, write_meta
 from shoal.io.dlc.results import (
+    POSES_KEY,
     TRACKS_KEY,
     name_tracks,
+    number_within,
     read_tracks_file,
-    write_poses,
     write_track_parts,
     write_tracks,
 )
@@ -130,11 +131,11 @@ def write_dlc_files(
     about, card = open_folder(run_dir), read_card(run_dir)
     stem = Path(dest or run_dir / "export") / (base or Path(about["path"]).stem)
     scorer = scorer or f"shoal_{card.name}"
-    unique = read_spans(run_dir, "unique", Poses) if card.skeleton.unique else None
+    unique = _unique(run_dir, card) if {"full", "assemblies", "tracklets"} & set(what) else None
     writers: dict[Path, Callable[[Path], None]] = {}
     poses = Poses.empty((0, 0), card.skeleton.n_keypoints)
-    if {"full", "assemblies", "poses"} & set(what):
-        poses = _best(run_dir, card)
+    if {"full", "assemblies"} & set(what):  # a pickle is made at once
+        poses = _best(read_spans(run_dir, "poses", Poses), card)
     for kind in what:
         path = dlc_file(stem, kind, method=method)
         if kind == "full":
@@ -153,9 +154,7 @@ def write_dlc_files(
             )  # fmt: skip
         for twin in [path, path.with_name(f"{path.name[:-3]}.csv")] if csv else [path]:
             if kind == "poses":
-                writers[twin] = lambda aside: write_poses(
-                    aside, poses, skeleton=card.skeleton, individuals=card.individuals, scorer=scorer, unique=unique
-                )
+                writers[twin] = lambda aside: _write_run_poses(aside, run_dir, card, scorer)
             elif kind == "tracks":
                 writers[twin] = lambda aside: _write_run_tracks(
                     aside, run_dir, card, scorer=scorer, names=names or card.individuals
@@ -166,19 +165,26 @@ def write_dlc_files(
             log.warning("%s: replaces %s, which somebody changed since", run_dir.name, path)
         write_atomic(path, writers[path])
     remember(run_dir, files)
+    if {"full", "assemblies", "poses"} & set(what):
+        _log_left_out(run_dir, card)
     return tuple(files)
 
 
-def _best(run_dir: Path, card: ModelCard) -> Poses:
+def _best(poses: Poses, card: ModelCard) -> Poses:
     """Animals for which DLC has a column, best first."""
-    poses = read_spans(run_dir, "poses", Poses)
-    kept = select(poses, poses.item < len(card.individuals))
-    if len(kept) < len(poses):
+    return select(poses, poses.item < len(card.individuals))
+
+
+def _log_left_out(run_dir: Path, card: ModelCard) -> None:
+    n_left_out = sum(
+        int((read_spans(run_dir, "poses", Poses, start=start, stop=stop).item >= len(card.individuals)).sum())
+        for start, stop in plan_spans(run_dir)
+    )
+    if n_left_out:
         log.info(
             "%s: %d animals beyond %d per frame are left out of DeepLabCut's files",
-            run_dir.name, len(poses) - len(kept), len(card.individuals),
+            run_dir.name, n_left_out, len(card.individuals),
         )  # fmt: skip
-    return kept
 
 
 def _meta(run_dir: Path, card: ModelCard, scorer: str) -> Meta:
@@ -191,6 +197,22 @@ def _meta(run_dir: Path, card: ModelCard, scorer: str) -> Meta:
     )  # fmt: skip
 
 
+def _write_run_poses(path: Path, run_dir: Path, card: ModelCard, scorer: str) -> None:
+    """Animals span by span, the n-th of a frame in the n-th individual's columns."""
+
+    def parts() -> Iterator[tuple[Tracks, Poses | None]]:
+        for start, stop in plan_spans(run_dir):
+            poses = _best(read_spans(run_dir, "poses", Poses, start=start, stop=stop), card)
+            yield Tracks(poses, number_within(poses.frame)), _unique(run_dir, card, start, stop)
+
+    names = card.individuals
+    write_track_parts(path, parts(), skeleton=card.skeleton, individuals=names, scorer=scorer, key=POSES_KEY)
+
+
+def _unique(run_dir: Path, card: ModelCard, start: int = 0, stop: int | None = None) -> Poses | None:
+    return read_spans(run_dir, "unique", Poses, start=start, stop=stop) if card.skeleton.unique else None
+
+
 def _write_run_tracks(path: Path, run_dir: Path, card: ModelCard, *, scorer: str, names: Sequence[str]) -> None:
     """Tracks span by span: only one span is in memory."""
     number = _exported_tracks(run_dir, card)
@@ -199,8 +221,8 @@ def _write_run_tracks(path: Path, run_dir: Path, card: ModelCard, *, scorer: str
     def parts() -> Iterator[tuple[Tracks, Poses | None]]:
         for start, stop in plan_spans(run_dir):
             tracks = read_animals(run_dir, start=start, stop=stop)
-            unique = read_spans(run_dir, "unique", Poses, start=start, stop=stop) if card.skeleton.unique else None
-            yield Tracks(tracks.poses, np.where(tracks.track >= 0, number[tracks.track], -1)), unique
+            track = np.where(tracks.track >= 0, number[tracks.track], -1)
+            yield Tracks(tracks.poses, track), _unique(run_dir, card, start, stop)
 
     individuals = name_tracks(names, n_tracks)
     write_track_parts(path, parts(), skeleton=card.skeleton, individuals=individuals, scorer=scorer, key=TRACKS_KEY)
