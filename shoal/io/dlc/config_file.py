@@ -46,6 +46,7 @@ class DlcConfig:
         fractions: ``TrainingFraction``.
         project_path: as written; the folder that holds the file wins.
         problems: what did not fit.
+        content: the whole file as read, for settings that only DLC's own steps use.
     """
 
     path: Path
@@ -64,6 +65,7 @@ class DlcConfig:
     fractions: tuple[float, ...]
     project_path: str
     problems: tuple[Problem, ...] = field(default=())
+    content: Mapping[str, Any] = field(default_factory=dict)
 
 
 def config_path(root: Path) -> Path:
@@ -119,6 +121,7 @@ def read_config(root: Path) -> DlcConfig:
         fractions=_fractions(data.get("TrainingFraction")),
         project_path=_text(data.get("project_path")),
         problems=tuple(problems),
+        content=data,
     )
 
 
