@@ -115,7 +115,7 @@ def extract_outlier_frames(
             algorithm="uniform" if extractionalgorithm == "uniform" else "kmeans",
             width=cluster_resizewidth, draw=savelabeled, on_progress=on_progress,
         )  # fmt: skip
-    log.info("Correct the machine labels (refine), then merge_datasets, then create a new training dataset.")
+    log.info("Correct the machine labels, then merge_datasets, then create a new training dataset.")
 
 
 def _check(name: str, value: str, known: Sequence[str], *, hint: str = "") -> None:

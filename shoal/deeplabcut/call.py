@@ -14,6 +14,7 @@ from shoal.deeplabcut.keywords import bind, unused
 from shoal.errors import ShoalError
 
 if TYPE_CHECKING:
+    from shoal.run.batch import Batch
     from shoal.types import OnProgress
 
 log = logging.getLogger("shoal.deeplabcut")
@@ -73,3 +74,20 @@ def _run(name: str, work: Callable[[], Any], idle: list[str]) -> Any:
             return work()
         finally:
             _Console.progress = None
+
+
+def finish(done: Batch[Any], line: str = "") -> None:
+    """Say how a batch ended: what failed is named, and an error only if nothing is left.
+
+    Raises:
+        ShoalError: every item failed.
+    """
+    from shoal.run.batch import raise_failures
+
+    if done.failures and not done.results:
+        raise_failures(done)
+    if done.failures:
+        what = "; ".join(f"{item}: {reason}" for item, reason in done.failures)
+        log.error("%d of %d failed: %s", len(done.failures), len(done.failures) + len(done.results), what)
+    if line:
+        log.info(line)

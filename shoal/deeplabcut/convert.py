@@ -32,4 +32,4 @@ def analyze_videos_converth5_to_csv(video_folder: Paths, videotype: Any = None, 
 
     for video in collect_videos(video_folder, videotype):
         for file in results_to_csv(video):
-            log.info("Saving csv file %s", file)
+            log.info("wrote %s", file)

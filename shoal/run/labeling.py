@@ -77,13 +77,13 @@ def extract_frames(
         first, last = int(settings["start"] * info.n_frames), math.ceil(settings["stop"] * info.n_frames)
         free = np.array([f for f in range(first, last) if image_name(f, info.n_frames) not in there], np.int64)
         rng = np.random.default_rng(len(there))
-        log.info("Extracting frames based on %s ... (%s)", algorithm, video.name)
+        log.info("%s: choosing frames (%s)", video.name, algorithm)
         n_wanted = n if add else n - len(there)
         chosen = choose_frames(
             info, free, n_wanted, algorithm=algorithm, step=step, width=width, rng=rng, on_progress=on_progress
         )
         written += save_frames(info, chosen, folder, crop=crop_of(crops, video) if crop else None)
-    log.info("Frames were successfully extracted, for the videos listed in the config.yaml file.")
+    log.info("%d frames extracted; label them next", len(written))
     return tuple(written)
 
 
@@ -144,7 +144,7 @@ def draw_labels(
         files.append(folder / label.image.name)
         _write_png(files[-1], _drawn(found, label, image[..., ::-1], scale=scale, skeleton=skeleton))
         on_progress("draw", i + 1, len(found.labels))
-    log.info("%d labelled images are drawn; look at them before training. If some are wrong, correct them.", len(files))
+    log.info("%d labelled images are drawn; correct what is wrong before training", len(files))
     return tuple(files)
 
 
@@ -193,7 +193,7 @@ def extract_outliers(
     odd = _odd_frames(table, rule, frames=frames, keypoints=keypoints, epsilon=epsilon, bound=bound)
     inside = (number >= settings["start"] * info.n_frames) & (number < settings["stop"] * info.n_frames)
     candidates = number[odd & inside]
-    log.info("Method %s found %d putative outlier frames in %s.", rule, len(candidates), video.name)
+    log.info("%s: %d frames look wrong (%s)", video.name, len(candidates), rule)
     if not len(candidates):
         return ()
     rng = np.random.default_rng(0)
@@ -209,7 +209,7 @@ def extract_outliers(
         images += _draw_predictions(project, labels, folder)
     if video.stem not in {Path(split_path(v)[-1]).stem for v in config.videos if v}:
         edit_config(config.path, videos={str(video): (0, info.width, 0, info.height)})
-    log.info("%d outlier frames of %s are in %s; correct their labels there.", len(chosen), video.name, folder)
+    log.info("%d of them, with predictions as labels to correct, are in %s", len(chosen), folder)
     return (*images, *written)
 
 

@@ -61,7 +61,7 @@ def create_project(
     root = (Path(parent) if parent else Path.cwd()).absolute() / f"{task}-{scorer}-{day.isoformat()}"
     config = root / "config.yaml"
     if config.is_file():
-        log.info('Project "%s" already exists!', root)
+        log.info("%s is there already and stays as it is", root)
         return config
     sizes = _sizes(videos)
     if not sizes:
@@ -74,8 +74,7 @@ def create_project(
         skeleton=Skeleton(BODYPARTS, [[0, 1], [1, 2], [0, 2]]),
         individuals=tuple(individuals) or INDIVIDUALS, videos=placed, identity=False, is_multi=is_multi,
     )  # fmt: skip
-    log.info('Generated "%s"', config)
-    log.info("Name the body parts and animals there, then extract frames, label them, create a training dataset.")
+    log.info("%s is made: name keypoints and animals in it, then extract frames and label them", config)
     return config
 
 
@@ -137,7 +136,7 @@ def next_iteration(project: Path, *, to: int | None = None) -> int:
         )
     number = config.iteration + 1 if to is None else int(to)
     edit_config(config.path, values={"iteration": number})
-    log.info("Merged data sets and updated refinement iteration to %d.", number)
+    log.info("iteration is %d now: new training datasets get folders of their own", number)
     return number
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy import ndarray
 
 from shoal.config.run import RunConfig, load_config
 from shoal.errors import ArtifactError, InputError, ShoalError
@@ -42,11 +43,11 @@ from shoal.run.folder import (
     write_video,
 )
 from shoal.run.plan import chunk_size, missing, spans
-from shoal.run.predict import Engine, Prints, fingerprints, measure_speed, predict, reassemble
+from shoal.run.predict import Engine, Prints, cropped, fingerprints, measure_speed, predict, reassemble
 from shoal.run.stopping import Stopped, stop_requests
 from shoal.stages import associate as associating
 from shoal.stages import stitch as stitching
-from shoal.types import Decisions, OnProgress, Poses, Span, Tracks, no_progress, select
+from shoal.types import Decisions, Detections, FrameBatch, OnProgress, Poses, Span, Tracks, no_progress, select
 
 log = logging.getLogger(__name__)
 
@@ -75,9 +76,12 @@ def load_engine(model: Path, config: RunConfig) -> Engine:
     card = ModelCard(name, loaded.sha, loaded.skeleton, loaded.edges, loaded.individuals, device.type)
     log.info("network %s on %s", name, describe(device, config.predict.precision))
     n_animals, feature_size = config.stitch.n_animals, config.sample.feature_size
-    return Engine(
-        card, lambda batch: detect(loaded, batch, config.predict, n_animals=n_animals, feature_size=feature_size)
-    )
+
+    def look(batch: FrameBatch) -> tuple[Detections, Poses, ndarray]:
+        part = cropped(batch, config.predict.crop)
+        return detect(loaded, part, config.predict, n_animals=n_animals, feature_size=feature_size)
+
+    return Engine(card, look)
 
 
 def analyze(
