@@ -8,7 +8,6 @@ from pydantic import Field
 
 from shoal.config.settings import Settings
 
-
 ModelName = Literal[
     "light", "resnet_50", "resnet_101", "dlcrnet_stride16_ms5", "dlcrnet_stride32_ms5",
     "hrnet_w18", "hrnet_w32", "hrnet_w48",

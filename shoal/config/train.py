@@ -8,7 +8,6 @@ from pydantic import Field
 
 from shoal.config.settings import Settings
 
-
 OPTIMIZERS = ("AdamW", "Adam", "SGD", "RMSprop", "NAdam", "RAdam", "Adamax", "Adagrad", "Adadelta")
 """Of ``torch.optim``."""
 SCHEDULES = (

@@ -27,7 +27,7 @@ def resolve(config: RunConfig, labels: Sequence[LabeledFrame]) -> RunConfig:
     """
     length = label_length(labels)
     model, train = config.model, config.train
-    is_dlc = model.name == "resnet_50"
+    is_dlc = model.name != "light"
     scale = model.input_scale or (1.0 if is_dlc or not np.isfinite(length) else _scale(length))
     stride = 4 if is_dlc else model.stride
     crop = train.crop_px or (448 if is_dlc else _crop(length * scale))

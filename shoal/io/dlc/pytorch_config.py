@@ -116,9 +116,7 @@ def make_pytorch_config(config: DlcConfig, net_type: str, *, path: Path | None =
     net_type = net_types(net_type)
     is_resnet, is_dlcrnet, is_hrnet = (net_type.startswith(name) for name in ("resnet", "dlcrnet", "hrnet"))
     rates = (5e-4, [[1e-4], [1e-5]], [90, 120]) if is_resnet else (1e-4, [[1e-5], [1e-6]], [160, 190])
-    padding: dict[str, Any] = (
-        {"auto_padding": {"pad_width_divisor": 32, "pad_height_divisor": 32}} if is_hrnet else {}
-    )
+    padding: dict[str, Any] = {"auto_padding": {"pad_width_divisor": 32, "pad_height_divisor": 32}} if is_hrnet else {}
     return {
         "config_version": 0,
         "model": model_section(

@@ -38,7 +38,9 @@ class _Leaves:
         try:
             return kind(value)
         except (TypeError, ValueError) as error:
-            raise ConfigError(f"expected {getattr(kind, '__name__', 'a value')}, got {value!r}\nwhere: {key} in {WHERE}") from error
+            raise ConfigError(
+                f"expected {getattr(kind, '__name__', 'a value')}, got {value!r}\nwhere: {key} in {WHERE}"
+            ) from error
 
     def section(self, key: str) -> dict[str, Any]:
         """All leaves below a key, by the rest of their names."""
@@ -187,7 +189,9 @@ def _augment(leaves: _Leaves, missing: list[str]) -> AugmentConfig:
         return AugmentConfig.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        raise ConfigError(f"{first['loc'][0]}: {first['msg']}, got {first['input']!r}\nwhere: data.train in {WHERE}") from error
+        raise ConfigError(
+            f"{first['loc'][0]}: {first['msg']}, got {first['input']!r}\nwhere: data.train in {WHERE}"
+        ) from error
 
 
 def _noise(leaves: _Leaves) -> float:
@@ -224,7 +228,9 @@ def _odd_model(model: Mapping[str, Any], net_type: str) -> list[str]:
         n, k = (int(heads["bodypart"]["predictor"][key]) for key in ("num_animals", "num_multibodyparts"))
         u = int(heads["unique_bodypart"]["heatmap_config"]["channels"][-1]) if "unique_bodypart" in heads else 0
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise ConfigError(f"expected the sizes of DLC's heads, got: {error!r}\nwhere: model.heads in {WHERE}") from error
+        raise ConfigError(
+            f"expected the sizes of DLC's heads, got: {error!r}\nwhere: model.heads in {WHERE}"
+        ) from error
     usual = dict(flatten(model_section(net_type, n, k, u, graph, identity="identity" in heads)))
     found = dict(flatten(model))
     odd: list[str] = []
@@ -249,7 +255,8 @@ def _left_over(leaves: _Leaves) -> list[str]:
     return [
         f"{key}: {value}"
         for key, value in leaves.left.items()
-        if value not in (None, False, "", []) and not any(key == s or (s[-1] == "." and key.startswith(s)) for s in _SILENT)
+        if value not in (None, False, "", [])
+        and not any(key == s or (s[-1] == "." and key.startswith(s)) for s in _SILENT)
     ]
 
 
@@ -271,7 +278,7 @@ def _number(value: Any, default: float, where: str) -> float:
 
 
 def _plain(value: Any) -> Any:
-    """ruamel's containers and numbers as plain ones."""
+    """Ruamel's containers and numbers as plain ones."""
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
