@@ -89,29 +89,25 @@ def extract_outlier_frames(
     track_method: str = "",
     snapshot_index: int | str | None = None,
 ) -> None:
-    """Save badly tracked frames with their predictions as labels to correct; nothing is asked.
-
-    ``fitting`` compares with a running median of each path, not with an ARIMA model.
-    """
+    """Save badly tracked frames with their predictions as labels to correct; nothing is asked."""
     from shoal.run import labeling
-    from shoal.run.dlc_videos import tracks_file
+    from shoal.run.dlc_videos import find_network, method_of, tracks_file
 
     _check("outlieralgorithm", outlieralgorithm, ("jump", "uncertain", "fitting", "list"), hint=_BY_HAND)
     _check("extractionalgorithm", extractionalgorithm, ("kmeans", "uniform"))
     if outlieralgorithm == "list" and not frames2use:
         raise ConfigError("expected frames2use=[...] with outlieralgorithm='list', got none")
     parts = () if comparisonbodyparts == "all" else [comparisonbodyparts]
+    network = find_network(Path(config), shuffle, trainingsetindex, snapshot=snapshot_index)
+    dest, method = Path(destfolder) if destfolder else None, method_of(network.config, track_method)
     for video in collect_videos(videos, video_extensions):
-        tracks = tracks_file(
-            Path(config), video, shuffle, trainingsetindex, snapshot=snapshot_index, dest=destfolder,
-            method=track_method,
-        )  # fmt: skip
+        tracks = tracks_file(network, video, dest=dest, method=method)
         labeling.extract_outliers(
             Path(config), video, tracks,
             rule=outlieralgorithm,  # type: ignore[arg-type]
             frames=list(frames2use or ()),
             keypoints=parts if not parts or isinstance(parts[0], str) else list(parts[0]),
-            epsilon=epsilon, bound=p_bound,
+            epsilon=epsilon, bound=p_bound, degrees=(ARdegree, MAdegree),
             algorithm="uniform" if extractionalgorithm == "uniform" else "kmeans",
             width=cluster_resizewidth, draw=savelabeled, on_progress=on_progress,
         )  # fmt: skip

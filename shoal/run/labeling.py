@@ -158,6 +158,7 @@ def extract_outliers(
     keypoints: Sequence[str] = (),
     epsilon: float = 20.0,
     bound: float = 0.01,
+    degrees: tuple[int, int] = (3, 1),
     algorithm: Algorithm = "kmeans",
     width: int = 30,
     draw: bool = False,
@@ -170,11 +171,12 @@ def extract_outliers(
         video: the analyzed video.
         tracks: its ``<base>_el.h5`` (or csv).
         rule: a point moved more than ``epsilon`` px in a frame; a point is less sure than ``bound``; the points
-            are, in the mean, more than ``epsilon`` px off their smoothed paths; or the frames given.
+            are, in the mean, more than ``epsilon`` px off an ARMA model's prediction; or the frames given.
         frames: for rule ``list``.
         keypoints: that count; empty = all.
         epsilon: px.
         bound: confidence.
+        degrees: of the ARMA model.
         algorithm: how ``numframes2pick`` of them are chosen.
         width: of the pictures that k-means compares, px.
         draw: also save each image with the predictions drawn in, ``img<frame>labeled.png``.
@@ -190,7 +192,7 @@ def extract_outliers(
     table = _read_table(tracks)
     number = np.array([int(row[-1]) for row in table.index], np.int64)
     info = probe(video)
-    odd = _odd_frames(table, rule, frames=frames, keypoints=keypoints, epsilon=epsilon, bound=bound)
+    odd = _odd_frames(table, rule, frames=frames, keypoints=keypoints, epsilon=epsilon, bound=bound, degrees=degrees)
     inside = (number >= settings["start"] * info.n_frames) & (number < settings["stop"] * info.n_frames)
     candidates = number[odd & inside]
     log.info("%s: %d frames look wrong (%s)", video.name, len(candidates), rule)
@@ -288,7 +290,14 @@ def _read_table(path: Path) -> PoseTable:
 
 
 def _odd_frames(
-    table: PoseTable, rule: str, *, frames: Sequence[int], keypoints: Sequence[str], epsilon: float, bound: float
+    table: PoseTable,
+    rule: str,
+    *,
+    frames: Sequence[int],
+    keypoints: Sequence[str],
+    epsilon: float,
+    bound: float,
+    degrees: tuple[int, int],
 ) -> ndarray:
     """Rows that look wrong."""
     if rule == "list":
@@ -301,7 +310,7 @@ def _odd_frames(
     if rule == "uncertain":
         return pick.doubts(points[..., 2], bound)
     if rule == "fitting":
-        return pick.misfits(points[..., :2], epsilon)
+        return pick.misfits(points[..., :2], epsilon, ar=degrees[0], ma=degrees[1])
     return pick.jumps(points[..., :2], epsilon)
 
 

@@ -21,7 +21,6 @@ from shoal.io.artifacts import (
     read_entry,
     remove_partial,
     save_table,
-    write_atomic,
     write_entry,
     write_json,
 )
@@ -32,7 +31,6 @@ from shoal.run.folder import (
     find_folder,
     open_folder,
     plan_spans,
-    read_animals,
     read_card,
     read_config,
     read_spans,
@@ -47,11 +45,10 @@ from shoal.run.predict import Engine, Prints, cropped, fingerprints, measure_spe
 from shoal.run.stopping import Stopped, stop_requests
 from shoal.stages import associate as associating
 from shoal.stages import stitch as stitching
-from shoal.types import Decisions, Detections, FrameBatch, OnProgress, Poses, Span, Tracks, no_progress, select
+from shoal.types import Decisions, Detections, FrameBatch, OnProgress, Poses, Span, Tracks, no_progress
 
 log = logging.getLogger(__name__)
 
-EXPORT_BYTES = 4e9  # of one table in memory
 TABLES = ("detections", "unique", "poses", "appearance", "tracklets", "tracks", "manifest")
 
 
@@ -186,7 +183,13 @@ def change_config(run_dir: Path, file: Path | None = None, overrides: Sequence[s
 
 
 def export(
-    run_dir: Path, *, dest: Path | None = None, format: str = "dlc", csv: bool = False, beside_video: bool = False
+    run_dir: Path,
+    *,
+    dest: Path | None = None,
+    format: str = "dlc",
+    csv: bool = False,
+    pickles: bool = False,
+    beside_video: bool = False,
 ) -> tuple[Path, ...]:
     """Write poses and tracks as DeepLabCut's files: ``<stem>.h5`` and ``<stem>_el.h5``.
 
@@ -195,6 +198,7 @@ def export(
         dest: folder for the files; None = ``export/`` of the run folder.
         format: ``dlc`` is the only one so far.
         csv: write csv files as well.
+        pickles: write ``_full``, ``_meta``, ``_assemblies`` and ``_el`` pickles as well.
         beside_video: write beside the video, where DeepLabCut looks for them.
 
     Returns:
@@ -204,41 +208,14 @@ def export(
         ArtifactError: not tracked yet.
         InputError: unknown format.
     """
-    from shoal.io.dlc.results import write_poses, write_tracks
+    from shoal.run.dlc_files import write_dlc_files
 
     if format != "dlc":
         raise InputError(f"expected format dlc, got '{format}'")
     run_dir = Path(run_dir)
-    about, card, tracks = open_folder(run_dir), read_card(run_dir), _exportable(read_animals(run_dir))
-    unique = read_spans(run_dir, "unique", Poses) if card.skeleton.unique else None
-    poses = select(tracks.poses, tracks.poses.item < len(card.individuals))  # best first; DLC has no more columns
-    if len(poses) < len(tracks.poses):
-        log.info(
-            "%s: %d animals beyond %d per frame are left out of %s.h5",
-            run_dir.name,
-            len(tracks.poses) - len(poses),
-            len(card.individuals),
-            Path(about["path"]).stem,
-        )
-    video = Path(about["path"])
-    folder = video.parent if beside_video else dest or run_dir / "export"
-    scorer = f"shoal_{card.name}"
-    written: list[Path] = []
-    for suffix in (".h5", ".csv") if csv else (".h5",):
-        poses_file, tracks_file = folder / f"{video.stem}{suffix}", folder / f"{video.stem}_el{suffix}"
-
-        def poses_to(path: Path) -> None:
-            names = card.individuals
-            write_poses(path, poses, skeleton=card.skeleton, individuals=names, scorer=scorer, unique=unique)
-
-        def tracks_to(path: Path) -> None:
-            names = card.individuals
-            write_tracks(path, tracks, skeleton=card.skeleton, names=names, scorer=scorer, unique=unique)
-
-        write_atomic(poses_file, poses_to)
-        write_atomic(tracks_file, tracks_to)
-        written += [poses_file, tracks_file]
-    return tuple(written)
+    folder = Path(open_folder(run_dir)["path"]).parent if beside_video else dest
+    more = ("full", "meta", "assemblies", "tracklets") if pickles else ()
+    return write_dlc_files(run_dir, dest=folder, what=("poses", "tracks", *more), csv=csv)
 
 
 def status(paths: Sequence[Path]) -> list[dict[str, Any]]:
@@ -254,22 +231,6 @@ def status(paths: Sequence[Path]) -> list[dict[str, Any]]:
         else:
             raise InputError(f"expected a run folder or a folder that holds some, found nothing\nwhere: {path}")
     return [_status(folder) for folder in folders]
-
-
-def _exportable(tracks: Tracks) -> Tracks:
-    """DeepLabCut's file has a column per track and a row per frame: the longest tracks that fit into memory."""
-    n_kept = int(EXPORT_BYTES / max(tracks.span[1] * tracks.poses.n_keypoints * 3 * 8, 1))
-    if tracks.n_tracks <= n_kept:
-        return tracks
-    length = np.bincount(tracks.track[tracks.track >= 0], minlength=tracks.n_tracks)
-    kept = np.sort(np.argsort(-length, kind="stable")[: max(n_kept, 1)])
-    number = np.full(tracks.n_tracks + 1, -1)
-    number[kept] = np.arange(len(kept))
-    log.warning(
-        "%d tracks would not fit into memory; the %d longest are exported (--animals N says how many there are)",
-        tracks.n_tracks, len(kept),
-    )  # fmt: skip
-    return Tracks(tracks.poses, number[tracks.track])
 
 
 def _prepare(run_dir: Path, info: VideoInfo, engine: Engine, config: RunConfig, *, is_new: bool) -> tuple[Span, ...]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int64
 from numpy import ndarray
-from scipy.ndimage import median_filter
+
+from shoal.stages.filter import predict_arma
 
 MAX_ROUNDS = 50
-MEDIAN_FRAMES = 9
 TOLERANCE = 1e-3  # relative movement of centres at which k-means has settled
 
 
@@ -58,23 +58,12 @@ def doubts(confidence: Float[ndarray, "F N"], bound: float) -> Bool[ndarray, "F"
     return np.asarray((confidence < bound).any(axis=1))
 
 
-def misfits(xy: Float[ndarray, "F N 2"], epsilon: float) -> Bool[ndarray, "F"]:
-    """Frames whose points lie more than ``epsilon`` px, in the mean, from the running median of their paths."""
+def misfits(xy: Float[ndarray, "F N 2"], epsilon: float, *, ar: int = 3, ma: int = 1) -> Bool[ndarray, "F"]:
+    """Frames whose points lie more than ``epsilon`` px, in the mean, from what an ARMA model of their paths predicts."""
     seen = np.isfinite(xy).all(axis=2)
-    smooth = median_filter(_bridged(xy, seen), size=(MEDIAN_FRAMES, 1, 1), mode="nearest")
-    distance = np.where(seen, np.hypot(*np.moveaxis(xy - smooth, -1, 0)), 0)
-    return np.asarray(distance.sum(axis=1) > epsilon * np.maximum(seen.sum(axis=1), 1))
-
-
-def _bridged(xy: Float[ndarray, "F N 2"], seen: Bool[ndarray, "F N"]) -> Float[ndarray, "F N 2"]:
-    """Straight lines across gaps."""
-    filled = np.zeros_like(xy)
-    frames = np.arange(len(xy))
-    for point in np.flatnonzero(seen.any(axis=0)):
-        known = np.flatnonzero(seen[:, point])
-        for axis in (0, 1):
-            filled[:, point, axis] = np.interp(frames, known, xy[known, point, axis])
-    return filled
+    predicted = predict_arma(xy.reshape(len(xy), -1).astype(np.float64), ar, ma).reshape(xy.shape)
+    distance = np.nan_to_num(np.hypot(*np.moveaxis(xy - predicted, -1, 0)))
+    return np.asarray((distance * seen).sum(axis=1) > epsilon * np.maximum(seen.sum(axis=1), 1))
 
 
 def _cluster(pictures: Float32[ndarray, "N D"], n: int, rng: np.random.Generator) -> Int64[ndarray, "N"]:
