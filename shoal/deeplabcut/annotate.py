@@ -109,7 +109,7 @@ def extract_outlier_frames(
             keypoints=parts if not parts or isinstance(parts[0], str) else list(parts[0]),
             epsilon=epsilon, bound=p_bound, degrees=(ARdegree, MAdegree),
             algorithm="uniform" if extractionalgorithm == "uniform" else "kmeans",
-            width=cluster_resizewidth, draw=savelabeled, on_progress=on_progress,
+            width=cluster_resizewidth, draw=savelabeled, copy=copy_videos, on_progress=on_progress,
         )  # fmt: skip
     log.info("Correct the machine labels, then merge_datasets, then create a new training dataset.")
 

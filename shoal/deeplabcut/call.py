@@ -44,7 +44,7 @@ def step(function: Callable[P, R]) -> Callable[P, R]:
             arguments = bind(name, signature, args, kwargs)
             if _Console.progress is not None:  # called by another function of this package
                 return function(**arguments)  # type: ignore[call-arg]
-            return _run(name, lambda: cast(Any, function)(**arguments), unused(signature, arguments))
+            return _run(name, lambda: cast(Any, function)(**arguments), unused(name, signature, arguments))
         except ShoalError as error:
             if error.hint and not getattr(error, "__notes__", None):
                 error.add_note(f"hint: {error.hint}")  # a traceback shows notes

@@ -22,6 +22,7 @@ def convertcsv2h5(config: str, userfeedback: bool = True, scorer: str | None = N
     """Write the h5 of all labels from their csv, which may have been edited; nothing is asked."""
     from shoal.run.projects import labels_from_csv
 
+    del userfeedback  # True or False: all folders are converted
     labels_from_csv(Path(config), scorer=scorer or "")
 
 
@@ -30,6 +31,7 @@ def analyze_videos_converth5_to_csv(video_folder: Paths, videotype: Any = None, 
     """Write a csv beside every h5 of the videos' results; ``listofvideos``: files are given, not a folder."""
     from shoal.run.dlc_videos import results_to_csv
 
+    del listofvideos  # files and folders are told apart by looking
     for video in collect_videos(video_folder, videotype):
         for file in results_to_csv(video):
             log.info("wrote %s", file)

@@ -71,9 +71,23 @@ WITHOUT_EFFECT = {
     "cluster_color": "frames are compared in grey",
     "detector_snapshot_index": "there is no detector",
     "top_down_dynamic": "there is no detector",
+    "confidence_to_alpha": "keypoints below pcutoff are left out, the others are drawn alike",
+    "skeleton_color": "limbs have their animal's colour",
+    "outputframerate": "the video keeps its own pace",
+    "dotsize": "config.yaml's is used, as in DeepLabCut",
+    "colormap": "config.yaml's is used, as in DeepLabCut",
+    "alphavalue": "config.yaml's is used, as in DeepLabCut",
+    "inferencecfg": "shoal's own settings: `shoal track RUN --set ...`",
+    "inference_cfg": "shoal's own settings: `shoal track RUN --set ...`",
+    "ignore_bodyparts": "all keypoints count",
+    "dpi": "images keep their size; scale= changes it",
+    "create_video_with_all_detections.cropping": "the part that was analyzed is known",
+    "alpha": "filters and outliers need no confidence interval",
+    "automatic": "nothing is asked anyway",
+    "Labels": "labels are dots with limbs and names",
     "visualizeindividuals": "every animal's keypoints are drawn",
 }
-"""Keyword -> why it changes nothing here. Given another value than DeepLabCut's default, it is named in a warning."""
+"""Keyword (or function.keyword) -> why it changes nothing here. Given another value than DeepLabCut's default, it is named in a warning."""
 
 REFUSED = {
     "modelprefix": "models of a project lie in one place",
@@ -133,12 +147,13 @@ def bind(name: str, signature: inspect.Signature, args: tuple[Any, ...], kwargs:
     return dict(bound.arguments)
 
 
-def unused(signature: inspect.Signature, arguments: Mapping[str, Any]) -> list[str]:
+def unused(name: str, signature: inspect.Signature, arguments: Mapping[str, Any]) -> list[str]:
     """``keyword (why)`` of all arguments that were given and change nothing."""
+    reasons = {key: WITHOUT_EFFECT.get(f"{name}.{key}", WITHOUT_EFFECT.get(key, "")) for key in arguments}
     return [
-        f"{key} ({WITHOUT_EFFECT[key]})"
+        f"{key} ({reasons[key]})"
         for key, value in arguments.items()
-        if key in WITHOUT_EFFECT and not _is_default(signature.parameters[key], value)
+        if reasons[key] and not _is_default(signature.parameters[key], value)
     ]
 
 

@@ -38,8 +38,8 @@ def convert_detections2tracklets(
     ``track_method`` names the files, and says how animals are compared if it is given.
     """
     from shoal.run.batch import for_each
-    from shoal.run.dlc_videos import Outputs, base_of, find_network, method_of, track_video
     from shoal.run.dlc_files import dlc_file
+    from shoal.run.dlc_videos import Outputs, base_of, find_network, method_of, track_video
 
     network = find_network(Path(config), shuffle, trainingsetindex, snapshot=snapshot_index)
     method = method_of(network.config, track_method)

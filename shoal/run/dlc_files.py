@@ -149,8 +149,9 @@ def write_dlc_files(
             writers[path] = lambda aside: write_assemblies(aside, poses, n_frames=about["n_frames"], unique=unique)
         elif kind == "tracklets":
             writers[path] = lambda aside: write_tracklets(
-                aside, _tracks_from_crop(read_tracks(run_dir, kind="tracklets"), crop), keypoints=card.skeleton.keypoints, scorer=scorer,
-                n_frames=about["n_frames"], unique=unique, unique_names=card.skeleton.unique,
+                aside, _tracks_from_crop(read_tracks(run_dir, kind="tracklets"), crop),
+                keypoints=card.skeleton.keypoints, scorer=scorer, n_frames=about["n_frames"], unique=unique,
+                unique_names=card.skeleton.unique,
             )  # fmt: skip
         for twin in [path, path.with_name(f"{path.name[:-3]}.csv")] if csv else [path]:
             if kind == "poses":

@@ -20,7 +20,7 @@ from shoal.io.dlc.detections import write_full
 from shoal.io.dlc.meta import Meta, write_meta
 from shoal.io.dlc.pose_table import read_pose_table, write_pose_table
 from shoal.io.dlc.pytorch_config import read_pytorch_config
-from shoal.io.dlc.results import write_tracks
+from shoal.io.dlc.results import POSES_KEY, read_tracks_file, write_tracks
 from shoal.io.dlc.tracklets import SUFFIXES, write_assemblies, write_tracklets
 from shoal.io.dlc.training_set import Shuffle, Snapshot, find_shuffle, scorer_name, select_snapshot
 from shoal.io.video import count_frames, probe
@@ -30,7 +30,8 @@ from shoal.run.folder import find_folder, read_card
 from shoal.run.folder import read_config as read_settings
 from shoal.run.predict import Engine
 from shoal.run.steps import analyze, load_engine, track
-from shoal.types import OnProgress, Poses, Skeleton, Tracks, no_progress
+from shoal.stages.filter import filter_tracks
+from shoal.types import OnProgress, Skeleton, Tracks, no_progress
 
 log = logging.getLogger(__name__)
 
@@ -262,6 +263,32 @@ def tracks_file(
     return path
 
 
+def filter_video(
+    path: Path, *, method: str = "median", window: int = 5, p_bound: float = 0.001, degrees: tuple[int, int] = (3, 1),
+    csv: bool = True,
+) -> Path:  # fmt: skip
+    """``<base>_el.h5`` -> ``<base>_el_filtered.h5``: smoothed tracks, see ``stages.filter``.
+
+    Raises:
+        ProjectError: not a tracks file.
+        InputError: an unknown method or a window that it cannot have.
+    """
+    found = read_tracks_file(path)
+    smooth = filter_tracks(found.tracks, method=method, window=window, p_bound=p_bound, ar=degrees[0], ma=degrees[1])
+    target = path.with_name(f"{path.stem}_filtered.h5")
+    unique = found.unique if found.skeleton.unique else None
+    for file in (target, target.with_suffix(".csv")) if csv else (target,):
+
+        def write(aside: Path) -> None:
+            write_tracks(
+                aside, smooth, skeleton=found.skeleton, names=found.names, scorer=found.scorer, unique=unique,
+                key=POSES_KEY,
+            )  # fmt: skip
+
+        write_atomic(file, write)
+    return target
+
+
 def results_to_csv(video: Path) -> tuple[Path, ...]:
     """Write a csv beside every h5 of a video's results."""
     written: list[Path] = []
@@ -341,8 +368,8 @@ def _write_nothing(video: Path, base: Path, network: Network, outputs: Outputs) 
     keypoints, unique = tuple(about["bodyparts"]), tuple(about.get("unique_bodyparts") or ())
     individuals = tuple(about["individuals"])
     n = count_frames(video)
-    poses, skeleton = Poses.empty((0, n), len(keypoints)), Skeleton(keypoints, unique=unique)
-    nobody = Tracks(poses, ())
+    skeleton, nobody = Skeleton(keypoints, unique=unique), Tracks.empty((0, n), len(keypoints))
+    poses = nobody.poses
     names = outputs.names or individuals
     meta = Meta(network.scorer, n, individuals=individuals, keypoints=keypoints, unique=unique)
 

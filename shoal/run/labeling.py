@@ -16,12 +16,12 @@ from numpy import ndarray
 from shoal.config.render import RenderConfig
 from shoal.errors import ProjectError
 from shoal.io.artifacts import write_atomic
-from shoal.io.dlc.config_file import DlcConfig, edit_config, read_config, read_crops, read_settings
+from shoal.io.dlc.config_file import DlcConfig, read_config, read_crops, read_settings
 from shoal.io.dlc.pose_table import PoseTable, read_pose_table, split_path, write_pose_table
 from shoal.io.dlc.project import find_videos, read_project
 from shoal.io.overlay import track_drawer
 from shoal.io.video import VideoInfo, probe, read_images
-from shoal.run.projects import Crop, crop_of
+from shoal.run.projects import Crop, add_videos, crop_of
 from shoal.stages import pick
 from shoal.types import LabeledFrame, OnProgress, Poses, Project, Tracks, no_progress
 
@@ -162,6 +162,7 @@ def extract_outliers(
     algorithm: Algorithm = "kmeans",
     width: int = 30,
     draw: bool = False,
+    copy: bool = False,
     on_progress: OnProgress = no_progress,
 ) -> tuple[Path, ...]:
     """Save badly tracked frames with the predictions as labels to correct, and add the video to the project.
@@ -179,6 +180,7 @@ def extract_outliers(
         degrees: of the ARMA model.
         algorithm: how ``numframes2pick`` of them are chosen.
         width: of the pictures that k-means compares, px.
+        copy: copy the video into the project, if it is new to it, instead of linking.
         draw: also save each image with the predictions drawn in, ``img<frame>labeled.png``.
         on_progress: called with ("extract", frames looked at, frames).
 
@@ -210,7 +212,7 @@ def extract_outliers(
     if draw:
         images += _draw_predictions(project, labels, folder)
     if video.stem not in {Path(split_path(v)[-1]).stem for v in config.videos if v}:
-        edit_config(config.path, videos={str(video): (0, info.width, 0, info.height)})
+        add_videos(config.path, [video], copy=copy)
     log.info("%d of them, with predictions as labels to correct, are in %s", len(chosen), folder)
     return (*images, *written)
 
@@ -343,7 +345,7 @@ def _known(path: Path, labels: PoseTable) -> PoseTable:
         raise ProjectError(f"expected machine labels, got: {error}\nwhere: {path}", hint="move it away") from error
     at = {column[1:]: i for i, column in enumerate(old.columns)}
     padded = np.column_stack([old.values, np.full(len(old.values), np.nan)])
-    columns = [at.get(column[1:], old.values.shape[1]) for column in labels.columns]
+    columns = np.array([at.get(column[1:], old.values.shape[1]) for column in labels.columns], np.intp)
     rows = [i for i, row in enumerate(old.index) if row not in set(labels.index)]
     return PoseTable(labels.columns, tuple(old.index[i] for i in rows), padded[rows][:, columns])
 

@@ -9,6 +9,8 @@ import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from shoal.errors import ProjectError
 from shoal.io.artifacts import write_atomic
 from shoal.io.dlc.config_file import config_path, edit_config, read_config, video_size, write_config
@@ -71,7 +73,7 @@ def create_project(
     placed = {_place(root, video, copy=copy): size for video, size in sizes.items()}
     write_config(
         config, task=task, scorer=scorer, date=f"{day:%b}{day.day}",
-        skeleton=Skeleton(BODYPARTS, [[0, 1], [1, 2], [0, 2]]),
+        skeleton=Skeleton(BODYPARTS, np.array([[0, 1], [1, 2], [0, 2]])),
         individuals=tuple(individuals) or INDIVIDUALS, videos=placed, identity=False, is_multi=is_multi,
     )  # fmt: skip
     log.info("%s is made: name keypoints and animals in it, then extract frames and label them", config)

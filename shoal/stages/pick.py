@@ -59,7 +59,7 @@ def doubts(confidence: Float[ndarray, "F N"], bound: float) -> Bool[ndarray, "F"
 
 
 def misfits(xy: Float[ndarray, "F N 2"], epsilon: float, *, ar: int = 3, ma: int = 1) -> Bool[ndarray, "F"]:
-    """Frames whose points lie more than ``epsilon`` px, in the mean, from what an ARMA model of their paths predicts."""
+    """Frames whose points are, in the mean, more than ``epsilon`` px from an ARMA model's prediction of their paths."""
     seen = np.isfinite(xy).all(axis=2)
     predicted = predict_arma(xy.reshape(len(xy), -1).astype(np.float64), ar, ma).reshape(xy.shape)
     distance = np.nan_to_num(np.hypot(*np.moveaxis(xy - predicted, -1, 0)))

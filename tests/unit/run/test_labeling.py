@@ -114,6 +114,6 @@ def test_a_video_that_the_project_lacks_is_added(project):
     other = project / "other.mp4"
     other.symlink_to((project / "videos" / "clip.mp4").resolve())
     extract_outliers(project, other, tracks(project / "tracks.h5"))
-    assert str(other) in read_config(project).videos
+    assert str(project / "videos" / "other.mp4") in read_config(project).videos
     with pytest.raises(ProjectError):
         extract_outliers(project, other, project / "config.yaml")
