@@ -87,7 +87,7 @@ WITHOUT_EFFECT = {
     "Labels": "labels are dots with limbs and names",
     "visualizeindividuals": "every animal's keypoints are drawn",
 }
-"""Keyword (or function.keyword) -> why it changes nothing here. Given another value than DeepLabCut's default, it is named in a warning."""
+"""Keyword (or function.keyword) -> why it changes nothing here; a value that is not DeepLabCut's default is warned of."""
 
 REFUSED = {
     "modelprefix": "models of a project lie in one place",

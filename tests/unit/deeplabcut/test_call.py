@@ -72,7 +72,8 @@ def test_one_failure_is_named_and_the_rest_counts(capsys):
 
 def test_importing_is_quick():
     """No torch, no numpy: a script that only makes a training set should not wait for a network."""
-    code = "import sys, shoal.deeplabcut as d; print(sorted({'torch', 'numpy', 'pandas', 'matplotlib'} & set(sys.modules)))"
+    slow = {"torch", "numpy", "pandas", "matplotlib"}
+    code = f"import sys, shoal.deeplabcut; print(sorted({slow} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

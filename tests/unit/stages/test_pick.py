@@ -20,7 +20,9 @@ def test_the_same_seed_picks_the_same_frames():
 
 
 def test_gaps_are_no_jumps_and_no_misfits():
-    xy = np.stack([np.arange(200.0), np.zeros(200)], -1)[:, None] + np.random.default_rng(0).normal(0, 0.3, (200, 1, 2))
+    angle = np.arange(200.0) / 15
+    xy = 40 * np.stack([np.cos(angle), np.sin(angle)], -1)[:, None]
+    xy += np.random.default_rng(0).normal(0, 0.3, (200, 1, 2))
     xy[10:20] = np.nan
     assert not jumps(xy, 5).any() and not misfits(xy, 20).any()
     xy[30] += 50
