@@ -117,7 +117,7 @@ def write_dlc_files(
         what: which files; ``poses`` is ``<base>.h5``.
         method: names the tracklet and track files.
         csv: csv twins of h5 files.
-        names: of tracks; empty = the project's individuals.
+        names: of animals, for the columns of tracks; empty = the project's individuals.
 
     Returns:
         The files.
@@ -159,7 +159,9 @@ def write_dlc_files(
                     aside, poses, skeleton=card.skeleton, individuals=card.individuals, scorer=scorer, unique=unique
                 )
             elif kind == "tracks":
-                writers[twin] = lambda aside: _write_run_tracks(aside, run_dir, card, scorer, names)
+                writers[twin] = lambda aside: _write_run_tracks(
+                    aside, run_dir, card, scorer=scorer, names=names or card.individuals
+                )
     files = sorted(writers, key=lambda path: path.suffix == ".csv")
     for path in files:
         if path.is_file() and not is_ours(run_dir, path, unknown=True):
@@ -193,7 +195,7 @@ def _meta(run_dir: Path, card: ModelCard, scorer: str) -> Meta:
     )  # fmt: skip
 
 
-def _write_run_tracks(path: Path, run_dir: Path, card: ModelCard, scorer: str, names: Sequence[str]) -> None:
+def _write_run_tracks(path: Path, run_dir: Path, card: ModelCard, *, scorer: str, names: Sequence[str]) -> None:
     """Tracks span by span: only one span is in memory."""
     crop = read_config(run_dir).predict.crop
     number = _exported_tracks(run_dir, card)
@@ -206,7 +208,7 @@ def _write_run_tracks(path: Path, run_dir: Path, card: ModelCard, scorer: str, n
             tracks = Tracks(tracks.poses, np.where(tracks.track >= 0, number[tracks.track], -1))
             yield _tracks_from_crop(tracks, crop), _from_crop(unique, crop) if unique is not None else None
 
-    individuals = name_tracks(names or card.individuals, n_tracks)
+    individuals = name_tracks(names, n_tracks)
     write_track_parts(path, parts(), skeleton=card.skeleton, individuals=individuals, scorer=scorer, key=TRACKS_KEY)
 
 

@@ -18,7 +18,7 @@ from shoal.errors import ArtifactError, InputError
 from shoal.io.artifacts import load_table, read_entry, save_table
 from shoal.io.dlc.results import read_tracks as read_dlc_tracks
 from shoal.io.video import VideoWriter, probe
-from shoal.run import dlc_files, steps
+from shoal.run import dlc_files
 from shoal.run.folder import open_folder, read_animals, read_spans, read_tracks
 from shoal.run.render import render
 from shoal.run.steps import analyze, export, status, track
