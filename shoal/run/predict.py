@@ -68,7 +68,7 @@ class Prints:
 
 def fingerprints(info_identity: str, card: ModelCard, config: RunConfig) -> Prints:
     """Fingerprints of ``predict`` (network) and ``assemble`` (poses and samples); batch sizes do not count."""
-    settings = config.predict.model_dump(mode="json", exclude={"batch_size", "chunk_frames"})
+    settings = config.predict.model_dump(mode="json", exclude={"batch_size", "chunk_frames"}) | {"max_peaks": 0}
     if settings["crop"] is None:
         del settings["crop"]  # runs made before there were crops stay valid
     settings |= {"device": card.device, "feature_size": config.sample.feature_size, "cap": peak_cap(config, card)}

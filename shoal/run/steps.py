@@ -41,7 +41,7 @@ from shoal.run.folder import (
     write_video,
 )
 from shoal.run.plan import chunk_size, missing, spans
-from shoal.run.predict import Engine, Prints, cropped, fingerprints, measure_speed, predict, reassemble
+from shoal.run.predict import Engine, Prints, cropped, fingerprints, measure_speed, peak_cap, predict, reassemble
 from shoal.run.stopping import Stopped, stop_requests
 from shoal.stages import associate as associating
 from shoal.stages import stitch as stitching
@@ -111,6 +111,9 @@ def analyze(
     config = config or load_config()
     info = probe(Path(video))
     engine = model if isinstance(model, Engine) else load_engine(Path(model), config)
+    # as a number: otherwise tracking again with another count of animals would ask for another analysis
+    capped = config.predict.model_copy(update={"max_peaks": peak_cap(config, engine.card)})
+    config = config.model_copy(update={"predict": capped})
     run_dir = find_folder(info, dest)
     if overwrite:
         for name in TABLES:
