@@ -87,7 +87,7 @@ WITHOUT_EFFECT = {
     "Labels": "labels are dots with limbs and names",
     "visualizeindividuals": "every animal's keypoints are drawn",
 }
-"""Keyword (or function.keyword) -> why it changes nothing here; values other than DeepLabCut's defaults are warned of."""
+"""Keyword (or function.keyword) -> why it changes nothing here; values that differ from the default are warned of."""
 
 REFUSED = {
     "modelprefix": "models of a project lie in one place",
