@@ -21,7 +21,7 @@ from shoal.synthetic.scenes import SCENES
 GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "lab.md"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 TINY = replace(
-    SCENES["demo"], name="tiny", width=192, height=144, n_fish=2, margins=(8.0, 8.0, 8.0, 8.0), mirrors=(),
+    SCENES["demo"], name="tank", width=192, height=144, n_fish=2, margins=(8.0, 8.0, 8.0, 8.0), mirrors=(),
     shelter=None, megabit_s=1.0, skin=replace(SCENES["demo"].skin, body_px=(48.0, 56.0)),
 )  # fmt: skip
 SMALL = {
@@ -87,12 +87,6 @@ def ran(tmp_path_factory) -> tuple[Path, list[str]]:
     folder = tmp_path_factory.mktemp("guide")
     config = make_project(folder / "fish", TINY, seed=0, n_frames=11, n_videos=2, reflections=False)
     edit_config(config, values={"dotsize": 2, "numframes2pick": 3})
-    for part in (folder / "fish" / "labeled-data").iterdir():
-        name = f"demo-part{part.name[-1]}"
-        text = config.read_text()
-        (folder / "fish" / "videos" / f"{part.name}.mp4").rename(folder / "fish" / "videos" / f"{name}.mp4")
-        config.write_text(text.replace(f"videos/{part.name}.mp4", f"videos/{name}.mp4"))
-        part.rename(part.with_name(name))
     make_video(TINY, folder / "videos" / "clip.mp4", seed=99, n_frames=40)
     names: dict = {}
     shown, missing = "", []
@@ -117,7 +111,7 @@ def test_what_the_guide_shows_comes_out(ran):
 def test_the_guides_files_are_there(ran):
     folder = ran[0]
     video = {
-        re.sub(r"^clipDLC_Resnet50_aquarium-tinyNov22shuffle1_snapshot_(best-)?\d+", "*", p.name)
+        re.sub(r"^clipDLC_Resnet50_aquarium-tankNov22shuffle1_snapshot_(best-)?\d+", "*", p.name)
         for p in (folder / "videos").iterdir()
     }
     assert {
