@@ -33,3 +33,8 @@ class ModelConfig(Settings):
     edges: Literal["auto", "skeleton", "all"] = Field(
         default="auto", description="limbs learned: short and steady ones, the config's skeleton, or all pairs (DLC)"
     )
+
+    @property
+    def is_dlc(self) -> bool:
+        """Whether it has DLC's shape."""
+        return self.name != "light"

@@ -76,7 +76,7 @@ class TrainConfig(Settings):
         default=0.995, ge=0, lt=1, description="decay of the averaged weights that are evaluated and saved"
     )
     heat_sigma_px: float = Field(
-        default=0.0, ge=0, description="Gaussian target, px at the network's scale; 0 = by the stride"
+        default=0.0, ge=0, description="Gaussian target, px at the network's scale; 0 = by the stride, or DLC's plateau"
     )
     limb_width_px: float = Field(
         default=0.0, ge=0, description="half width of a limb field, px likewise; 0 = by the stride"
@@ -84,6 +84,7 @@ class TrainConfig(Settings):
     limb_weight: float = Field(default=3.0, gt=0, description="of the limb loss")
     precision: Literal["auto", "float32", "bf16"] = Field(default="auto", description="auto: bf16 where it is fast")
     eval_every: int = Field(default=10, gt=0, description="epochs between evaluations on the test frames")
+    eval_last: bool = Field(default=True, description="evaluate at the end whatever eval_every says")
     key_score: str = Field(default="mAP", description="score that decides which network is the best")
     key_ascending: bool = Field(default=True, description="larger scores are better")
     log_every: int = Field(default=0, ge=0, description="steps between lines with the loss; 0 = one line per epoch")

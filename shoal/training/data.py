@@ -189,8 +189,10 @@ def draw_patches(
     unique: list[ndarray] = []
     for i, image in enumerate(images):
         source = image.pixels()
-        near = _centre if where[0] == "near" else _dlc_centre
-        centre = near(rng, image, source.shape, size, *(() if where[0] == "near" else where)) + moved[i]
+        if where[0] == "near":
+            centre = _centre(rng, image, source.shape, size) + moved[i]
+        else:
+            centre = _dlc_centre(rng, image, source.shape, size, *where) + moved[i]
         corner = np.floor(centre - side / 2).astype(int)
         _paste(pixels[i], source, corner)
         matrix[i, :, 2] += centre - corner

@@ -187,7 +187,7 @@ def fit(
                     state.sums[name] = state.sums.get(name, 0.0) + value
                 clock.stepped(config.batch_size)
                 if config.log_every and (done + 1 - before) % config.log_every == 0:
-                    loss = sum(state.sums.values()) / state.step
+                    loss = sum(terms.values())
                     logger.info("Number of iterations: %d, loss: %.5f, lr: %g", done + 1 - before, loss, rate)
                 _warn_without_gpu(device, clock, done + 1, total)
                 on_progress("train", done + 1, total)
@@ -202,7 +202,8 @@ def fit(
             line |= {name: value / task.n_steps for name, value in state.sums.items()}
             line |= {"loss": sum(state.sums.values()) / task.n_steps, "learning_rate": optimizer.param_groups[0]["lr"]}
             is_best = False
-            if (state.epoch + 1) % config.eval_every == 0 or state.epoch + 1 == config.epochs:
+            at_end = config.eval_last and state.epoch + 1 == config.epochs
+            if (state.epoch + 1) % config.eval_every == 0 or at_end:
                 if clock.is_due(at_epoch_end=True):
                     save()  # an evaluation may take longer than a crash may cost
                 begun = time.monotonic()

@@ -19,9 +19,10 @@ from torch import Tensor, nn
 from shoal.config.model import ModelConfig
 from shoal.config.run import RunConfig, save_config
 from shoal.config.train import TrainConfig
-from shoal.errors import CheckpointError, ConfigError, ProjectError
+from shoal.errors import ConfigError, ProjectError
 from shoal.models.checkpoint import LoadedModel, ModelInfo, build_model, read_checkpoint, save_checkpoint
 from shoal.models.device import describe, pick_device
+from shoal.models.dlc_snapshots import fit_weights
 from shoal.models.limbs import choose_edges
 from shoal.models.pose import PoseNet
 from shoal.models.targets import Grid, Targets, light_loss, light_targets
@@ -120,8 +121,8 @@ class PoseTask:
         )  # fmt: skip
         pixels, labels = augment(patches, crop_size(train), device=self.device, pin=train.pin_memory)
         edges = torch.from_numpy(np.array(self.info.edges)).to(self.device)
-        if self.info.config.model.name != "light":
-            return pixels, dlc_targets(labels, self.grid, edges)
+        if self.info.config.model.is_dlc:
+            return pixels, dlc_targets(labels, self.grid, edges, sigma=train.heat_sigma_px)
         return pixels, light_targets(
             labels, self.grid, edges, sigma=train.heat_sigma_px, limb_width=train.limb_width_px
         )  # fmt: skip
@@ -192,7 +193,7 @@ def train(
         for name in RUN_FILES:
             (run_dir / name).unlink(missing_ok=True)
     recipe = recipe or Recipe()
-    with _log_file(run_dir / "train.log"):
+    with log_file(run_dir / "train.log"):
         rows = split or split_project(project, config)
         last = run_dir / "last.pt"
         earlier = read_checkpoint(last) if last.exists() else None
@@ -265,7 +266,7 @@ def prepare(
     torch.manual_seed(config.train.seed)
     net = build_model(info, pretrained=recipe.weights is None)
     if recipe.weights is not None:
-        _start_from(net, recipe)
+        fit_weights(net.body, recipe.weights, where=f"where: {recipe.origin}")
     net = net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     images = cache_images(labels, scale=config.model.input_scale, on_progress=on_progress)
     task = PoseTask(
@@ -304,16 +305,6 @@ def _mirror(info: ModelInfo) -> ndarray:
     return mirror
 
 
-def _start_from(net: PoseNet, recipe: Recipe) -> None:
-    """Fill the body; weights that the network does not have, or that are of another shape, are an error."""
-    assert recipe.weights is not None
-    try:
-        net.body.load_state_dict(recipe.weights)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:300]
-        raise CheckpointError(f"weights do not fit this network: {reason}\nwhere: {recipe.origin}") from error
-
-
 @torch.no_grad()
 def _grid(net: PoseNet, crop: tuple[int, int], device: torch.device) -> Grid:
     """Map sizes, found by asking the network."""
@@ -333,7 +324,16 @@ def asked_for(project: Project, config: RunConfig, rows: Split, recipe: Recipe |
                 digest.update(np.ascontiguousarray(array).tobytes())
             digest.update(f"{label.video}/{label.image.name}".encode())
         digest.update(b"|")
-    harmless = {"eval_every", "save_minutes", "log_every", "workers", "pin_memory", "key_score", "key_ascending"}
+    harmless = {
+        "eval_every",
+        "save_minutes",
+        "eval_last",
+        "log_every",
+        "workers",
+        "pin_memory",
+        "key_score",
+        "key_ascending",
+    }
     if config.train.schedule != "one_cycle":
         harmless.add("epochs")  # the rate of an epoch does not depend on how many there are
     recipe = recipe or Recipe()
@@ -376,11 +376,13 @@ def _log_start(task: PoseTask, rows: Split, earlier: dict[str, Any] | None) -> N
 
 
 @contextmanager
-def _log_file(path: Path) -> Iterator[None]:
+def log_file(
+    path: Path, form: str = "%(asctime)s %(levelname)s %(message)s", when: str | None = None
+) -> Iterator[None]:
     """Everything that shoal logs also goes into ``path``."""
     root = logging.getLogger("shoal")
     handler = logging.FileHandler(path)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(logging.Formatter(form, when))
     level = root.level
     root.addHandler(handler)
     if root.getEffectiveLevel() > logging.INFO:

@@ -190,8 +190,10 @@ def model_section(net_type: str, n: int, k: int, u: int, graph: list[list[int]],
     kind, name, stride, channels = NETS[net_type]
     backbone: dict[str, Any] = {"type": kind, "model_name": name}
     if kind == "HRNet":
-        backbone |= {"freeze_bn_stats": False, "freeze_bn_weights": False}
+        backbone |= {"freeze_bn_stats": True, "freeze_bn_weights": False}
         backbone |= {"interpolate_branches": False, "increased_channel_count": False}
+    elif kind == "DLCRNet":
+        backbone |= {"pretrained": True, "output_stride": stride}
     else:
         backbone |= {"output_stride": stride, "freeze_bn_stats": False, "freeze_bn_weights": False}
     heads: dict[str, Any] = {"bodypart": _limb_head(n, k, graph, channels, deep=stride == 32)}

@@ -23,6 +23,7 @@ _SILENT = (
     "with_center_keypoints", "resume_training_from", "data.train.normalize_images", "data.train.auto_padding.",
 )  # fmt: skip
 """Read elsewhere, or without a meaning for training a bottom-up network."""
+_MODEL_SILENT = (".pretrained", "weight_init")
 
 
 class _Leaves:
@@ -76,9 +77,11 @@ def to_run_config(content: Mapping[str, Any], base: RunConfig) -> tuple[RunConfi
         "workers": leaves.take("train_settings.dataloader_workers", 0, _whole),
         "pin_memory": leaves.take("train_settings.dataloader_pin_memory", False, bool),
         "eval_every": leaves.take("runner.eval_interval", 10, _whole),
+        "eval_last": False,
         "freeze_norm_stats": bool(backbone.get("freeze_bn_stats")),
         "freeze_norm_weights": bool(backbone.get("freeze_bn_weights")),
         "crops_per_image": 1.0,
+        "heat_sigma_px": 0.0,
         "clip_norm": NO_LIMIT,
         "ema": 0.0,
         **_key_score(leaves, missing),
@@ -235,7 +238,7 @@ def _odd_model(model: Mapping[str, Any], net_type: str) -> list[str]:
     found = dict(flatten(model))
     odd: list[str] = []
     for key, value in found.items():
-        if ".predictor." in key or "freeze_bn" in key or key.startswith("pose_model") or key.endswith("weight_init"):
+        if ".predictor." in key or "freeze_bn" in key or key.endswith(_MODEL_SILENT) or key.startswith("pose_model"):
             continue
         same = _comparable(value) == _comparable(usual[key]) if key in usual else value in (None, False)
         if not same:
@@ -244,10 +247,12 @@ def _odd_model(model: Mapping[str, Any], net_type: str) -> list[str]:
 
 
 def _comparable(value: Any) -> Any:
-    """Lists of sections by their leaves; numbers by value."""
+    """Lists of sections by their leaves, without those that are off; numbers by value."""
+    if isinstance(value, Mapping):
+        leaves = ((k, v) for k, v in flatten(value) if v is not None and v is not False)
+        return sorted((k, repr(_comparable(v))) for k, v in leaves)
     if isinstance(value, list | tuple):
-        return [sorted((k, repr(_comparable(v))) for k, v in flatten(i)) if isinstance(i, Mapping) else _comparable(i)
-                for i in value]  # fmt: skip
+        return [_comparable(item) for item in value]
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 

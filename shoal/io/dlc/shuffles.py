@@ -154,7 +154,8 @@ def find_shuffle(root: Path, index: int = 1, fraction_index: int = 0) -> Shuffle
     if not found:
         there = f"; it exists with fraction {', '.join(f'{s.fraction:g}' for s in named)}" if named else ""
         raise ProjectError(
-            f"expected shuffle {index} of the project, got none{there}; usable shuffles: {listed}\nwhere: {config.path}",
+            f"expected shuffle {index} of the project, got none{there}; usable shuffles: {listed}\n"
+            f"where: {config.path}",
             hint=make,
         )
     if not is_usable(found[0]):
@@ -359,16 +360,20 @@ def _net_type(folder: Path | None) -> str:
     return found.group(1) if found else ""
 
 
+def list_snapshots(folder: Path) -> tuple[Snapshot, ...]:
+    """DLC's PyTorch snapshots in a train folder, by epoch, best last."""
+    found = ((_SNAPSHOT.match(path.name), path) for path in folder.glob("snapshot-*.pt"))
+    snapshots = [Snapshot(path, int(m.group(2)), is_best=bool(m.group(1))) for m, path in found if m]
+    return tuple(sorted(snapshots, key=lambda s: (s.is_best, s.epoch)))
+
+
 def _snapshots(folder: Path | None, engine: str) -> tuple[Snapshot, ...]:
     if folder is None:
         return ()
-    found: list[Snapshot] = []
-    for path in (folder / "train").glob("snapshot-*"):
-        if engine == "pytorch" and (m := _SNAPSHOT.match(path.name)):
-            found.append(Snapshot(path, int(m.group(2)), is_best=bool(m.group(1))))
-        elif engine == "tensorflow" and (m := _TF_SNAPSHOT.match(path.name)):
-            found.append(Snapshot(path, int(m.group(1))))
-    return tuple(sorted(found, key=lambda s: (s.is_best, s.epoch)))
+    if engine == "pytorch":
+        return list_snapshots(folder / "train")
+    found = ((_TF_SNAPSHOT.match(path.name), path) for path in (folder / "train").glob("snapshot-*.index"))
+    return tuple(sorted((Snapshot(path, int(m.group(1))) for m, path in found if m), key=lambda s: s.epoch))
 
 
 def read_split(path: Path) -> tuple[float, Int64[ndarray, "N"], Int64[ndarray, "N"]]:

@@ -169,8 +169,8 @@ def write_model_folder(config: DlcConfig, folder: Path, net_type: str) -> Path:
         "scoremap_dir": "test",
     }
     inference: dict[str, Any] = {
-        "variant": 0, "minimalnumberofconnections": len(config.keypoints) // 2, "pcutoff": 0.1,
-        "topktoretain": len(config.individuals), "withid": config.has_identity, "pafthreshold": 0.1, "method": "m1",
+        "variant": 0, "pafthreshold": 0.1, "method": "m1", "minimalnumberofconnections": len(config.keypoints) // 2,
+        "pcutoff": 0.1, "topktoretain": len(config.individuals), "withid": config.has_identity,
         "boundingboxslack": 0, "iou_threshold": 0.6, "max_age": 1, "min_hits": 1,
     }  # fmt: skip
     write_pytorch_config(folder / "test" / "pose_cfg.yaml", pose)
