@@ -21,6 +21,8 @@ N_SAMPLES = 10
 """Points along a limb at which its field is read (as DLC and OpenPose do)."""
 MAX_PAIRS = 1 << 18
 """Limb candidates scored at once: bounds the memory at about 100 MB."""
+MAX_AFFINITY = 6e4
+"""Untrained networks give more; the column of Detections is float16."""
 DLC_RADIUS = 2
 
 
@@ -129,7 +131,7 @@ def score_limbs(maps: PoseMaps, peaks: Peaks, edges: Int64[Tensor, "E 2"], *, co
         source = first[image, edges[edge, 0]] + local // n_targets
         target = first[image, edges[edge, 1]] + local % n_targets
         along = _dlc_affinity if maps.is_dlc else _affinity
-        affinity = along(maps, peaks, image, edge, source, target)
+        affinity = along(maps, peaks, image, edge, source, target).clamp(max=MAX_AFFINITY)
         strong = (affinity > config.min_affinity).nonzero()[:, 0]
         kept.append((group[strong], source[strong], target[strong], affinity[strong]))
     if not kept:

@@ -110,7 +110,7 @@ class _DLCRNet(_ResNet):
         y = model.layer4(model.layer3(model.layer2[3:](middle)))  # type: ignore[index,operator]
         first = self.conv_block2(self.conv_block1(middle.detach()))
         second = self.conv_block5(self.conv_block4(self.conv_block3(fine.detach())))
-        return torch.cat([_resized(first, y), _resized(second, y), y], 1)
+        return torch.cat([_resized(second, y), _resized(first, y), y], 1)
 
 
 class _HRNet(nn.Module):
