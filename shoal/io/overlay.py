@@ -40,9 +40,9 @@ class Pen:
     text: float
     colors: tuple[tuple[int, int, int], ...]
 
-    def color(self, number: int) -> tuple[int, int, int]:
+    def color(self, number: int | np.integer) -> tuple[int, int, int]:
         """Of individual or keypoint ``number``; beyond the last they begin again."""
-        return self.colors[number % len(self.colors)]
+        return self.colors[int(number) % len(self.colors)]
 
 
 def color_of(number: int) -> tuple[int, int, int]:

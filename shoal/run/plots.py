@@ -107,7 +107,7 @@ def plot_trajectories(
         dense = np.full((n_frames, len(parts), 3), np.nan)
         dense[poses.frame[rows], :, :2] = poses.xy[rows]
         dense[poses.frame[rows], :, 2] = poses.confidence[rows]
-        colors = [tuple(c / 255 for c in color) for color in map_colors(colormap, len(parts))]
+        colors = [(r / 255, g / 255, b / 255) for r, g, b in map_colors(colormap, len(parts))]
         figures = _four(dense[:, wanted], [parts[k] for k in wanted], [colors[k] for k in wanted], pcutoff, linewidth)
         for kind, figure in figures.items():
             figure.set_dpi(resolution)
@@ -118,7 +118,7 @@ def plot_trajectories(
 def _four(
     dense: Float64[ndarray, "F K 3"],
     names: Sequence[str],
-    colors: Sequence[tuple[float, ...]],
+    colors: Sequence[tuple[float, float, float]],
     pcutoff: float,
     linewidth: float,
 ) -> dict[str, Figure]:

@@ -40,7 +40,7 @@ def describe_file(path: Path) -> Found:
         raise unknown(path)
     try:
         return reader(path)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError) as error:
         raise ProjectError(f"expected a file of DeepLabCut, got: {error}\nwhere: {path}") from error
 
 
@@ -136,10 +136,10 @@ def _assemblies(path: Path) -> Found:
 
 def _animals(poses: Poses) -> str:
     n_frames = poses.span[1]
-    per_frame = np.bincount(poses.frame, minlength=max(n_frames, 1)) if len(poses) else np.zeros(1, np.int64)
+    per_frame = np.unique(poses.frame, return_counts=True)[1]
     return (
         f"{len(poses)} animals in {n_frames} frames, {len(poses) / max(n_frames, 1):.2f} per frame, "
-        f"{int(per_frame.max())} at most; {int((per_frame == 0).sum()) if n_frames else 0} frames without any"
+        f"{int(per_frame.max(initial=0))} at most; {n_frames - len(per_frame)} frames without any"
     )
 
 
@@ -186,7 +186,7 @@ def _predictions(path: Path, table: PoseTable) -> Found:
         coords=("x", "y", "likelihood"),
     )  # fmt: skip
     xy, confidence = split_points(values)
-    seen = (~np.isnan(xy[..., 0])).any(axis=2)
+    seen = np.asarray((~np.isnan(xy[..., 0])).any(axis=2))
     is_images = any(len(row) > 1 for row in table.index)
     what = "images" if is_images else "frames"
     stem = path.stem

@@ -156,7 +156,8 @@ def read_full(path: Path, *, unique: Sequence[str] = ()) -> Full:
 
     Args:
         path: of the file.
-        unique: names of keypoints that exist once; the file does not tell them from the others.
+        unique: names of keypoints that exist once; the file does not say. Without names, those at the end that have
+            one row where the others have several are taken for such.
 
     Raises:
         ProjectError: not such a file.
@@ -168,16 +169,17 @@ def read_full(path: Path, *, unique: Sequence[str] = ()) -> Full:
         found = {number: entry for key, entry in content.items() if (number := frame_number(key)) is not None}
         if not set(unique) <= set(names):
             raise ValueError(f"no keypoint {', '.join(sorted(set(unique) - set(names)))}")
+        points = {frame: _points(found[frame], len(names)) for frame in sorted(found)}
+        costs = [found[frame].get("costs") for frame in points]
+        if not unique and not any(isinstance(c, Mapping) for c in costs):
+            unique = _once(names, list(points.values()))
         keypoints = tuple(name for name in names if name not in set(unique))
         edges = _edges(metadata.get("PAFgraph"), len(keypoints))
         n_frames = max([int(metadata.get("nframes") or 0), *(number + 1 for number in found)])
         span = (0, n_frames)
-        frames = sorted(found)
-        points = {frame: _points(found[frame], len(names)) for frame in frames}
         n = len(keypoints)
-        costs = [found[frame].get("costs") for frame in frames]
         is_raw = any(isinstance(c, Mapping) for c in costs) or any(
-            len({len(p) for p in points[frame][:n]}) > 1 for frame in frames
+            len({len(p) for p in points[frame][:n]}) > 1 for frame in points
         )
         poses = None if is_raw else _poses(points, n, span)
         detections = _detections(points, found, edges, n, span)
@@ -185,6 +187,17 @@ def read_full(path: Path, *, unique: Sequence[str] = ()) -> Full:
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
         raise ProjectError(f"expected a _full.pickle of DeepLabCut, got {why(error)}\nwhere: {path}") from error
     return Full(keypoints, tuple(name for name in names if name in set(unique)), edges, detections, singles, poses)
+
+
+def _once(names: Sequence[str], points: Sequence[Sequence[ndarray]]) -> tuple[str, ...]:
+    """Names at the end with one row in every frame, where the first keypoint has several."""
+    counts = np.array([[len(rows) for rows in frame] for frame in points if len(frame)], np.int64)
+    if not counts.size or counts.shape[1] != len(names) or (counts[:, 0] <= 1).any():
+        return ()
+    n = len(names)
+    while n > 1 and (counts[:, n - 1] == 1).all():
+        n -= 1
+    return tuple(names[n:])
 
 
 def _edges(graph: Any, n_keypoints: int) -> Int64[ndarray, "E 2"]:
@@ -266,7 +279,7 @@ def _detections(
     confidence = np.nan_to_num(points_[:, 2], nan=1.0)
     return Detections(
         frame, number_within(frame), np.concatenate(keypoints) if keypoints else np.zeros(0), points_[:, :2],
-        confidence, *limb, identity, span,
+        confidence, limb[0], limb[1], limb[2], limb[3], limb[4], identity, span,
     )  # fmt: skip
 
 

@@ -77,7 +77,7 @@ def key_width(n_frames: int) -> int:
 def frame_number(key: Any) -> int | None:
     """Number of a frame key (``frame007``, 7); None = no frame key."""
     if isinstance(key, int | np.integer) and not isinstance(key, bool):
-        return int(key) if key >= 0 else None
+        return int(key) if 0 <= key < 10**9 else None
     digits = key[5:] if isinstance(key, str) and key.startswith("frame") else ""
     return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 10 else None
 
@@ -122,7 +122,7 @@ def read_meta(path: Path) -> Meta:
             iteration=int(data.get("iteration (active-learning)") or 0),
             model=dict(data.get("pytorch-config") or data.get("DLC-model-config file") or {}),
         )  # fmt: skip
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
         raise ProjectError(f"expected a _meta.pickle of DeepLabCut, got {why(error)}\nwhere: {path}") from error
 
 

@@ -17,7 +17,7 @@ from shoal.io.dlc.meta import frame_key, frame_number, key_width, why
 from shoal.io.dlc.pickles import read_pickle, write_pickle
 from shoal.io.dlc.pose_table import split_points
 from shoal.io.dlc.results import make_poses
-from shoal.types import Poses, Span, Tracks, select
+from shoal.types import Poses, Span, Tracks
 
 SINGLE, HEADER = "single", "header"
 SUFFIXES = {"ellipse": "_el", "box": "_bx", "skeleton": "_sk"}
@@ -114,7 +114,7 @@ def read_assemblies(path: Path, *, n_frames: int = 0) -> Assemblies:
         poses = make_poses(frame[seen].astype(np.int64), xy[seen], confidence[seen], span)
         affinity = values[seen, :, 4].astype(np.float32) if values.shape[2] > 4 else None
         unique = _singles_in(content.get(SINGLE), span)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
         raise ProjectError(f"expected an _assemblies.pickle of DeepLabCut, got {why(error)}\nwhere: {path}") from error
     return Assemblies(poses, unique, _whole(values[seen]), affinity)
 
@@ -284,8 +284,3 @@ def _names(header: Any) -> tuple[tuple[str, ...], str]:
         raise ValueError("a header without scorer, bodyparts and coords")
     names = tuple(dict.fromkeys(str(entry[-2]) for entry in header))
     return names, str(header[0][0]) if header else ""
-
-
-def keep_tracked(tracks: Tracks) -> Tracks:
-    """The rows that belong to a track."""
-    return select(tracks, tracks.track >= 0)

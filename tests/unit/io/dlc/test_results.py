@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ import pytest
 import tables
 
 from shoal.errors import ProjectError
-from shoal.io.dlc.results import read_tracks, write_poses, write_tracks
-from shoal.types import Poses, Skeleton, Tracks
+from shoal.io.dlc import results
+from shoal.io.dlc.results import read_tracks, write_poses, write_track_parts, write_tracks
+from shoal.types import Poses, Skeleton, Tracks, select
 
 SKELETON = Skeleton(("nose", "tail"))
 WITH_UNIQUE = Skeleton(("nose", "tail"), unique=("corner",))
@@ -59,6 +61,33 @@ def test_more_columns_than_a_table_holds_are_written_all_the_same(tmp_path):
     read, read_names = read_tracks(path)
     assert read.track.tolist() == [39]
     assert read_names == tuple(names)
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".csv"])
+def test_a_video_in_spans_gives_the_same_table_as_at_once(tmp_path, monkeypatch, suffix):
+    corner = Poses([1, 4], [0, 0], np.ones((2, 1, 2)), np.ones((2, 1)), [1, 1], (0, 5))
+    whole, parts = tmp_path / f"whole{suffix}", tmp_path / f"parts{suffix}"
+    write_tracks(whole, tracks(), skeleton=WITH_UNIQUE, names=["a", "b"], scorer="s", unique=corner)
+    monkeypatch.setattr(results, "PIECE_VALUES", 1)  # a row at a time
+
+    def spans():
+        for span in ((0, 2), (2, 3), (3, 5)):
+            poses = [select(p, (p.frame >= span[0]) & (p.frame < span[1])) for p in (tracks().poses, corner)]
+            rows = (tracks().poses.frame >= span[0]) & (tracks().poses.frame < span[1])
+            animals, once = (replace(p, span=span) for p in poses)
+            yield Tracks(animals, tracks().track[rows]), once
+
+    write_track_parts(parts, spans(), skeleton=WITH_UNIQUE, individuals=["a", "b"], scorer="s")
+    if suffix == ".csv":
+        assert parts.read_bytes() == whole.read_bytes()
+        return
+    expected = pd.read_hdf(whole, "tracks")
+    pd.testing.assert_frame_equal(pd.read_hdf(parts, "tracks"), expected)
+    assert len(expected) == 5
+    with tables.open_file(str(parts)) as file:
+        attributes = file.get_node("/tracks")._v_attrs
+        assert attributes.pandas_version == "0.15.2" and attributes.nan_rep == "nan"
+        assert file.get_node("/tracks/table").colindexes  # as to_hdf leaves it
 
 
 @pytest.mark.parametrize("suffix", [".h5", ".csv"])
