@@ -8,12 +8,17 @@ from pydantic import Field
 
 from shoal.config.settings import Settings
 
+ModelName = Literal[
+    "light", "resnet_50", "resnet_101", "dlcrnet_stride16_ms5", "dlcrnet_stride32_ms5",
+    "hrnet_w18", "hrnet_w32", "hrnet_w48",
+]  # fmt: skip
+
 
 class ModelConfig(Settings):
     """Which network, at which scale."""
 
-    name: Literal["light", "resnet_50"] = Field(
-        default="light", description="light: timm backbone + small neck; resnet_50: DLC's shape, layer by layer"
+    name: ModelName = Field(
+        default="light", description="light: timm backbone + small neck; the others: DLC's shapes, layer by layer"
     )
     backbone: str = Field(default="resnet18", description="light: any timm features_only backbone by name")
     pretrained: str = Field(
@@ -28,3 +33,8 @@ class ModelConfig(Settings):
     edges: Literal["auto", "skeleton", "all"] = Field(
         default="auto", description="limbs learned: short and steady ones, the config's skeleton, or all pairs (DLC)"
     )
+
+    @property
+    def is_dlc(self) -> bool:
+        """Whether it has DLC's shape."""
+        return self.name != "light"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,13 @@ from shoal.models.registry import build
 from shoal.types import Skeleton
 
 FORMAT = 1
+_NUMPY_NUMBERS: list[Any] = [
+    (np.float64(0).__reduce__()[0], "numpy._core.multiarray.scalar"),
+    (np.float64(0).__reduce__()[0], "numpy.core.multiarray.scalar"),
+    np.dtype,
+    *(type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8", "?")),
+]
+"""In the metadata of early DLC 3 snapshots."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,45 +132,69 @@ def save_checkpoint(
         "scores": dict(scores or {}),
         "training": training,
     }
+    write_torch_file(path, content)
+
+
+def write_torch_file(path: Path, content: Mapping[str, Any]) -> None:
+    """Write aside, then rename; tensors and plain containers only."""
     aside = path.with_name(path.name + ".part")
     with aside.open("wb") as file:
-        torch.save(content, file)
+        torch.save(dict(content), file)
         file.flush()
         os.fsync(file.fileno())
     aside.replace(path)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The content of a model file, on the CPU.
+    """The content of a model file of shoal, on the CPU.
 
     Raises:
         CheckpointError: missing, damaged or not shoal's.
     """
-    if not path.is_file():
-        raise CheckpointError(f"expected a model file, got nothing\nwhere: {path}", hint="`shoal train` makes one")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises pickle, zip, runtime and EOF errors alike
-        reason = str(error).partition("\n")[0]
-        raise CheckpointError(
-            f"expected a model file of shoal, got: {reason}\nwhere: {path}",
-            hint="the file is damaged or of another program",
-        ) from error
+    return _checked(read_torch_file(path), path)
+
+
+def _checked(content: Any, path: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         found = content.get("format") if isinstance(content, dict) else type(content).__name__
         raise CheckpointError(f"expected a model file of format {FORMAT}, got {found}\nwhere: {path}")
     return content
 
 
+def read_torch_file(path: Path) -> Any:
+    """Whatever a file of torch holds, on the CPU, without running what it may contain.
+
+    Raises:
+        CheckpointError: missing or damaged, or more than tensors, numbers and plain containers.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"expected a model file, got nothing\nwhere: {path}", hint="`shoal train` makes one")
+    try:
+        with torch.serialization.safe_globals(_NUMPY_NUMBERS):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises pickle, zip, runtime and EOF errors alike
+        reason = str(error).partition("\n")[0]
+        raise CheckpointError(
+            f"expected a model file of shoal or a snapshot of DeepLabCut, got: {reason}\nwhere: {path}",
+            hint="the file is damaged or of another program",
+        ) from error
+
+
 def load_model(path: Path, *, device: torch.device | str = "cpu") -> LoadedModel:
-    """A network from ``best.pt``, ``last.pt`` or a training folder (then its best, else its last).
+    """A network from ``best.pt``, ``last.pt``, a training folder (then its best, else its last) or DLC's snapshot.
 
     Raises:
         CheckpointError: missing, damaged, or weights that do not fit their own description.
+        ConfigError: the ``pytorch_config.yaml`` beside a snapshot is damaged.
     """
     if path.is_dir():
         path = path / "best.pt" if (path / "best.pt").exists() else path / "last.pt"
-    content = read_checkpoint(path)
+    content = read_torch_file(path)
+    if isinstance(content, dict) and "model" in content and "format" not in content:
+        from shoal.models.dlc_snapshots import open_snapshot  # it makes the types of this module
+
+        return open_snapshot(path, device=device)
+    content = _checked(content, path)
     info = info_from_plain(content["info"], where=str(path))
     net = build_model(info, pretrained=False)
     try:

@@ -14,12 +14,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from shoal.config.predict import PredictConfig
+from shoal.models.features import read_at
 from shoal.models.pose import LOCREF_PX, PoseMaps
 
 N_SAMPLES = 10
 """Points along a limb at which its field is read (as DLC and OpenPose do)."""
 MAX_PAIRS = 1 << 18
 """Limb candidates scored at once: bounds the memory at about 100 MB."""
+MAX_AFFINITY = 6e4
+"""Untrained networks give more; the column of Detections is float16."""
 DLC_RADIUS = 2
 
 
@@ -31,6 +34,7 @@ class Peaks:
         image: (P,) index in the batch.
         keypoint: (P,) keypoint.
         number: (P,) number within the image, from 0.
+        cell: (P, 2) x, y in the map.
         xy: (P, 2) frame px.
         confidence: (P,) height, 0-1.
         identity: (P, I) score of each named individual.
@@ -40,6 +44,7 @@ class Peaks:
     image: Int64[Tensor, "P"]
     keypoint: Int64[Tensor, "P"]
     number: Int64[Tensor, "P"]
+    cell: Int64[Tensor, "P 2"]
     xy: Float[Tensor, "P 2"]
     confidence: Float[Tensor, "P"]
     identity: Float[Tensor, "P I"]
@@ -94,13 +99,15 @@ def find_peaks(maps: PoseMaps, *, min_confidence: float, cap: int) -> Peaks:
     keep = _rank(group, confidence) < cap
     found, confidence, group = found[keep], confidence[keep], group[keep]
     image, keypoint = found[:, 0], found[:, 1]
+    xy = _refined(maps, heat, found)
     return Peaks(
         image=image,
         keypoint=keypoint,
         number=_number(image),
-        xy=_refined(maps, heat, found),
+        cell=found[:, [3, 2]],
+        xy=xy,
         confidence=confidence.clamp(0, 1),
-        identity=_identity_at(maps, image, _centres(found, maps.stride)),
+        identity=_identity_at(maps, image, xy if maps.is_dlc else _centres(found, maps.stride)),
         n_dropped=int(len(keep) - len(found)),
     )
 
@@ -123,7 +130,8 @@ def score_limbs(maps: PoseMaps, peaks: Peaks, edges: Int64[Tensor, "E 2"], *, co
         n_targets = count[image, edges[edge, 1]]
         source = first[image, edges[edge, 0]] + local // n_targets
         target = first[image, edges[edge, 1]] + local % n_targets
-        affinity = _affinity(maps, peaks.xy, image, edge, source, target)
+        along = _dlc_affinity if maps.is_dlc else _affinity
+        affinity = along(maps, peaks, image, edge, source, target).clamp(max=MAX_AFFINITY)
         strong = (affinity > config.min_affinity).nonzero()[:, 0]
         kept.append((group[strong], source[strong], target[strong], affinity[strong]))
     if not kept:
@@ -243,32 +251,48 @@ def _log_quadratic(heat: Tensor, found: Int64[Tensor, "P 4"], stride: tuple[floa
 
 
 def _identity_at(maps: PoseMaps, image: Tensor, xy: Float[Tensor, "P 2"]) -> Float[Tensor, "P I"]:
-    """Identity scores in the cell that holds each peak."""
+    """Identity scores at positions: of the cell that holds them; DLC's shape: between cells, at whole pixels."""
     logits = maps.identity
     height, width = logits.shape[2:]
-    x = (xy[:, 0] / maps.side_stride[0]).long().clamp(0, width - 1)
-    y = (xy[:, 1] / maps.side_stride[1]).long().clamp(0, height - 1)
-    at = logits[image, :, y, x].float()
-    return at.sigmoid() if maps.is_dlc else at.softmax(1)
+    stride = torch.tensor(maps.side_stride, device=xy.device)
+    if maps.is_dlc:  # DLC enlarges the logits to the frame's size and reads the nearest pixel (dlc_formats.md 6.2)
+        last = torch.tensor([width, height], device=xy.device) * stride - 1
+        pixel = xy.round().clamp(min=torch.zeros_like(last), max=last)
+        return read_at(logits, image, pixel + 0.5, maps.side_stride).sigmoid()
+    x, y = (xy / stride).long().unbind(1)
+    return logits[image, :, y.clamp(0, height - 1), x.clamp(0, width - 1)].float().softmax(1)
 
 
-def _affinity(maps: PoseMaps, xy: Tensor, image: Tensor, edge: Tensor, source: Tensor, target: Tensor) -> Tensor:
-    """Mean of the limb field along each candidate: its component in the limb's direction.
-
-    DLC's shape: its length whatever the direction, as DLC trains and reads it (dlc_formats.md 6.2).
-    """
-    stride = torch.tensor(maps.stride, device=xy.device)
+def _affinity(maps: PoseMaps, peaks: Peaks, image: Tensor, edge: Tensor, source: Tensor, target: Tensor) -> Tensor:
+    """Mean of the limb field along each candidate: its component in the limb's direction."""
+    stride = torch.tensor(maps.stride, device=peaks.xy.device)
     height, width = maps.limbs.shape[2:]
-    start, end = xy[source] / stride, xy[target] / stride
-    share = torch.linspace(0, 1, N_SAMPLES, device=xy.device)
-    points = start[:, None] + (end - start)[:, None] * share[:, None]  # (N, 10, 2) in cells
+    vector = peaks.xy[target] - peaks.xy[source]
+    share = torch.linspace(0, 1, N_SAMPLES, device=vector.device)
+    points = (peaks.xy[source][:, None] + vector[:, None] * share[:, None]) / stride  # (N, 10, 2) in cells
     x, y = points[..., 0].long().clamp(0, width - 1), points[..., 1].long().clamp(0, height - 1)
-    row, channel = image[:, None], 2 * edge[:, None]
-    vx, vy = maps.limbs[row, channel, y, x].float(), maps.limbs[row, channel + 1, y, x].float()
-    if maps.is_dlc:
-        affinity = torch.hypot(vx.mean(1), vy.mean(1))
-    else:
-        vector = xy[target] - xy[source]
-        unit = vector / vector.norm(dim=1, keepdim=True).clamp(min=1e-6)
-        affinity = vx.mean(1) * unit[:, 0] + vy.mean(1) * unit[:, 1]
+    vx, vy = _field_at(maps, image, edge, x, y)
+    unit = vector / vector.norm(dim=1, keepdim=True).clamp(min=1e-6)
+    affinity = vx.mean(1) * unit[:, 0] + vy.mean(1) * unit[:, 1]
     return affinity.nan_to_num(0.0, 0.0, 0.0)
+
+
+def _dlc_affinity(maps: PoseMaps, peaks: Peaks, image: Tensor, edge: Tensor, source: Tensor, target: Tensor) -> Tensor:
+    """Length of the integral of each component along its own axis, per cell, as DLC reads limbs (dlc_formats.md 6.2).
+
+    Ten cells from peak to peak, truncated; trapezoid rule; rounded to thousandths. The direction along the limb is
+    lost, which DLC's training makes no use of either.
+    """
+    start, way = peaks.cell[source], peaks.cell[target] - peaks.cell[source]
+    step = torch.arange(N_SAMPLES, device=way.device)
+    cells = (start[:, None] * (N_SAMPLES - 1) + way[:, None] * step[:, None]) // (N_SAMPLES - 1)  # (N, 10, 2)
+    field = torch.stack(_field_at(maps, image, edge, cells[..., 0], cells[..., 1]), 2)
+    integral = (cells.diff(dim=1) * (field[:, 1:] + field[:, :-1]) / 2).sum(1)
+    affinity = integral.norm(dim=1) / way.float().norm(dim=1).clamp(min=1e-6)
+    return affinity.nan_to_num(0.0, 0.0, 0.0).round(decimals=3)
+
+
+def _field_at(maps: PoseMaps, image: Tensor, edge: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Components of limb fields at cells (N, 10)."""
+    row, channel = image[:, None], 2 * edge[:, None]
+    return maps.limbs[row, channel, y, x].float(), maps.limbs[row, channel + 1, y, x].float()

@@ -36,16 +36,17 @@ def peak_features(
         size: D.
     """
     levels = [
-        F.normalize(_read_at(level, image, xy, stride), dim=1)
+        F.normalize(read_at(level, image, xy, stride), dim=1)
         for level, stride in zip(maps.features, maps.feature_strides, strict=True)
     ]
     joined = torch.cat(levels, 1)
     return joined @ _projection(joined.shape[1], size).to(joined.device)
 
 
-def _read_at(
+def read_at(
     level: Float[Tensor, "B C h w"], image: Tensor, xy: Tensor, stride: tuple[float, float]
 ) -> Float[Tensor, "P C"]:
+    """Values of a map at positions (frame px), bilinear between cell centres, the border's value beyond them."""
     height, width = level.shape[2:]
     at = xy / torch.tensor(stride, device=xy.device, dtype=xy.dtype) - 0.5
     x, y = at[:, 0].clamp(0, width - 1), at[:, 1].clamp(0, height - 1)

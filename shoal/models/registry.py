@@ -10,8 +10,9 @@ from numpy import ndarray
 
 from shoal.config.model import ModelConfig
 from shoal.errors import ConfigError
+from shoal.io.dlc.pytorch_config import NETS
+from shoal.models.dlc_networks import DlcBody
 from shoal.models.pose import LightBody, PoseNet
-from shoal.models.resnet_dlc import DlcBody
 from shoal.models.weights import load_backbone, normalisation
 from shoal.types import Skeleton
 
@@ -29,14 +30,23 @@ def _light(config: ModelConfig, channels: Channels, pretrained: bool) -> PoseNet
     return PoseNet(body, mean=mean, std=std, input_scale=config.input_scale)
 
 
-def _resnet_50(config: ModelConfig, channels: Channels, pretrained: bool) -> PoseNet:
-    body = DlcBody("resnet50_gn", channels)
+def _dlc(config: ModelConfig, channels: Channels, pretrained: bool) -> PoseNet:
+    body = DlcBody(config.name, channels)
     if pretrained and config.pretrained:
-        load_backbone(body.backbone.model, "resnet50_gn", config.pretrained)  # type: ignore[arg-type]
+        load_backbone(body.backbone.model, NETS[config.name][1], config.pretrained)  # type: ignore[arg-type]
     return PoseNet(body, mean=IMAGENET[0], std=IMAGENET[1], input_scale=config.input_scale)
 
 
-BUILDERS: dict[str, Callable[[ModelConfig, Channels, bool], PoseNet]] = {"light": _light, "resnet_50": _resnet_50}
+BUILDERS: dict[str, Callable[[ModelConfig, Channels, bool], PoseNet]] = {
+    "light": _light,
+    "resnet_50": _dlc,
+    "resnet_101": _dlc,
+    "dlcrnet_stride16_ms5": _dlc,
+    "dlcrnet_stride32_ms5": _dlc,
+    "hrnet_w18": _dlc,
+    "hrnet_w32": _dlc,
+    "hrnet_w48": _dlc,
+}
 
 
 def build(

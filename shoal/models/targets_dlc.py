@@ -17,9 +17,18 @@ PLATEAU_PX = 17.0
 LIMB_PX = 20.0
 
 
-def dlc_targets(labels: Labels, grid: Grid, edges: Int64[Tensor, "E 2"]) -> Targets:
-    """DLC's plateau, locref and limb targets, in crop px."""
-    heat, locref = _plateau(labels.xy, grid.size, stride=grid.stride)
+def dlc_targets(labels: Labels, grid: Grid, edges: Int64[Tensor, "E 2"], *, sigma: float = 0.0) -> Targets:
+    """DLC's plateau, locref and limb targets, in crop px.
+
+    Args:
+        labels: animals of each crop.
+        grid: of the network's maps.
+        edges: limbs learned.
+        sigma: of Gaussian heatmaps in place of plateaus, px; 0 = DLC's plateaus. At stride 1 (HRNet) a plateau is
+            34 cells wide and noise on it makes many peaks, a Gaussian makes one.
+    """
+    near, locref = _plateau(labels.xy, grid.size, stride=grid.stride)
+    heat = heatmaps(labels.xy, grid.size, stride=grid.stride, sigma=sigma) if sigma else near.float()
     _, unique_locref = _plateau(labels.unique_xy[:, None], grid.side_size, stride=grid.side_stride)
     limbs, on_limb = _dlc_limbs(labels.xy, edges, grid.size, stride=grid.stride)
     identity, named = identity_maps(
@@ -29,17 +38,17 @@ def dlc_targets(labels: Labels, grid: Grid, edges: Int64[Tensor, "E 2"]) -> Targ
     unique_near = unique_locref.isfinite().all(2)
     norm = {
         "heat": _count(heat), "limb": _count(limbs), "unique": _count(unique), "identity": _count(identity),
-        "locref": 2 * heat.sum().clamp(min=1), "unique_locref": 2 * unique_near.sum().clamp(min=1),
+        "locref": 2 * near.sum().clamp(min=1), "unique_locref": 2 * unique_near.sum().clamp(min=1),
     }  # fmt: skip
     return Targets(
-        heat=heat.float(),
+        heat=heat,
         limbs=limbs,
         on_limb=on_limb,
         unique=unique,
         identity=identity,
         named=named,
         locref=locref.nan_to_num(0.0).flatten(1, 2),
-        near=heat,
+        near=near,
         unique_locref=unique_locref.nan_to_num(0.0).flatten(1, 2),
         unique_near=unique_near,
         norm=norm,

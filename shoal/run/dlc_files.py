@@ -131,11 +131,14 @@ def write_dlc_files(
     about, card = open_folder(run_dir), read_card(run_dir)
     stem = Path(dest or run_dir / "export") / (base or Path(about["path"]).stem)
     scorer = scorer or f"shoal_{card.name}"
-    unique = _unique(run_dir, card) if {"full", "assemblies", "tracklets"} & set(what) else None
+    crop = read_config(run_dir).predict.crop
     writers: dict[Path, Callable[[Path], None]] = {}
+    unique: Poses | None = None
+    if {"full", "assemblies", "tracklets"} & set(what):
+        unique = _unique(run_dir, card, crop)
     poses = Poses.empty((0, 0), card.skeleton.n_keypoints)
     if {"full", "assemblies"} & set(what):  # a pickle is made at once
-        poses = _best(read_spans(run_dir, "poses", Poses), card)
+        poses = _from_crop(_best(read_spans(run_dir, "poses", Poses), card), crop)
     for kind in what:
         path = dlc_file(stem, kind, method=method)
         if kind == "full":
@@ -149,8 +152,9 @@ def write_dlc_files(
             writers[path] = lambda aside: write_assemblies(aside, poses, n_frames=about["n_frames"], unique=unique)
         elif kind == "tracklets":
             writers[path] = lambda aside: write_tracklets(
-                aside, read_tracks(run_dir, kind="tracklets"), keypoints=card.skeleton.keypoints, scorer=scorer,
-                n_frames=about["n_frames"], unique=unique, unique_names=card.skeleton.unique,
+                aside, _tracks_from_crop(read_tracks(run_dir, kind="tracklets"), crop),
+                keypoints=card.skeleton.keypoints, scorer=scorer, n_frames=about["n_frames"], unique=unique,
+                unique_names=card.skeleton.unique,
             )  # fmt: skip
         for twin in [path, path.with_name(f"{path.name[:-3]}.csv")] if csv else [path]:
             if kind == "poses":
@@ -190,8 +194,10 @@ def _log_left_out(run_dir: Path, card: ModelCard) -> None:
 def _meta(run_dir: Path, card: ModelCard, scorer: str) -> Meta:
     about = open_folder(run_dir)
     entries = [read_entry(run_dir, "predict", span) for span in plan_spans(run_dir)]
+    crop = read_config(run_dir).predict.crop
+    size = (crop[1] - crop[0], crop[3] - crop[2]) if crop else (about["width"], about["height"])
     return Meta(
-        scorer=scorer, n_frames=about["n_frames"], fps=float(fps_of(about)), size=(about["width"], about["height"]),
+        scorer=scorer, n_frames=about["n_frames"], fps=float(fps_of(about)), size=size, cropping=crop,
         individuals=card.individuals, keypoints=card.skeleton.keypoints, unique=card.skeleton.unique,
         stopped=sum(entry["seconds"] for entry in entries if entry), model={"shoal model": card.name},
     )  # fmt: skip
@@ -199,22 +205,28 @@ def _meta(run_dir: Path, card: ModelCard, scorer: str) -> Meta:
 
 def _write_run_poses(path: Path, run_dir: Path, card: ModelCard, scorer: str) -> None:
     """Animals span by span, the n-th of a frame in the n-th individual's columns."""
+    crop = read_config(run_dir).predict.crop
 
     def parts() -> Iterator[tuple[Tracks, Poses | None]]:
         for start, stop in plan_spans(run_dir):
-            poses = _best(read_spans(run_dir, "poses", Poses, start=start, stop=stop), card)
-            yield Tracks(poses, number_within(poses.frame)), _unique(run_dir, card, start, stop)
+            poses = _from_crop(_best(read_spans(run_dir, "poses", Poses, start=start, stop=stop), card), crop)
+            yield Tracks(poses, number_within(poses.frame)), _unique(run_dir, card, crop, start, stop)
 
     names = card.individuals
     write_track_parts(path, parts(), skeleton=card.skeleton, individuals=names, scorer=scorer, key=POSES_KEY)
 
 
-def _unique(run_dir: Path, card: ModelCard, start: int = 0, stop: int | None = None) -> Poses | None:
-    return read_spans(run_dir, "unique", Poses, start=start, stop=stop) if card.skeleton.unique else None
+def _unique(
+    run_dir: Path, card: ModelCard, crop: tuple[int, int, int, int] | None, start: int = 0, stop: int | None = None
+) -> Poses | None:
+    if not card.skeleton.unique:
+        return None
+    return _from_crop(read_spans(run_dir, "unique", Poses, start=start, stop=stop), crop)
 
 
 def _write_run_tracks(path: Path, run_dir: Path, card: ModelCard, *, scorer: str, names: Sequence[str]) -> None:
     """Tracks span by span: only one span is in memory."""
+    crop = read_config(run_dir).predict.crop
     number = _exported_tracks(run_dir, card)
     n_tracks = int(number.max(initial=-1)) + 1
 
@@ -222,10 +234,19 @@ def _write_run_tracks(path: Path, run_dir: Path, card: ModelCard, *, scorer: str
         for start, stop in plan_spans(run_dir):
             tracks = read_animals(run_dir, start=start, stop=stop)
             track = np.where(tracks.track >= 0, number[tracks.track], -1)
-            yield Tracks(tracks.poses, track), _unique(run_dir, card, start, stop)
+            yield _tracks_from_crop(Tracks(tracks.poses, track), crop), _unique(run_dir, card, crop, start, stop)
 
     individuals = name_tracks(names, n_tracks)
     write_track_parts(path, parts(), skeleton=card.skeleton, individuals=individuals, scorer=scorer, key=TRACKS_KEY)
+
+
+def _from_crop(poses: Poses, crop: tuple[int, int, int, int] | None) -> Poses:
+    """Positions in the frame -> positions in the part that was analyzed, which DLC's files have."""
+    return replace(poses, xy=poses.xy - np.array([crop[0], crop[2]], np.float32)) if crop else poses
+
+
+def _tracks_from_crop(tracks: Tracks, crop: tuple[int, int, int, int] | None) -> Tracks:
+    return Tracks(_from_crop(tracks.poses, crop), tracks.track) if crop else tracks
 
 
 def _exported_tracks(run_dir: Path, card: ModelCard) -> Int64[ndarray, "C"]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy import ndarray
 
 from shoal.config.run import RunConfig, load_config
 from shoal.errors import ArtifactError, InputError, ShoalError
@@ -40,11 +41,11 @@ from shoal.run.folder import (
     write_video,
 )
 from shoal.run.plan import chunk_size, missing, spans
-from shoal.run.predict import Engine, Prints, fingerprints, measure_speed, predict, reassemble
+from shoal.run.predict import Engine, Prints, cropped, fingerprints, measure_speed, peak_cap, predict, reassemble
 from shoal.run.stopping import Stopped, stop_requests
 from shoal.stages import associate as associating
 from shoal.stages import stitch as stitching
-from shoal.types import Decisions, OnProgress, Poses, Span, Tracks, no_progress
+from shoal.types import Decisions, Detections, FrameBatch, OnProgress, Poses, Span, Tracks, no_progress
 
 log = logging.getLogger(__name__)
 
@@ -72,9 +73,12 @@ def load_engine(model: Path, config: RunConfig) -> Engine:
     card = ModelCard(name, loaded.sha, loaded.skeleton, loaded.edges, loaded.individuals, device.type)
     log.info("network %s on %s", name, describe(device, config.predict.precision))
     n_animals, feature_size = config.stitch.n_animals, config.sample.feature_size
-    return Engine(
-        card, lambda batch: detect(loaded, batch, config.predict, n_animals=n_animals, feature_size=feature_size)
-    )
+
+    def look(batch: FrameBatch) -> tuple[Detections, Poses, ndarray]:
+        part = cropped(batch, config.predict.crop)
+        return detect(loaded, part, config.predict, n_animals=n_animals, feature_size=feature_size)
+
+    return Engine(card, look)
 
 
 def analyze(
@@ -107,6 +111,9 @@ def analyze(
     config = config or load_config()
     info = probe(Path(video))
     engine = model if isinstance(model, Engine) else load_engine(Path(model), config)
+    # as a number: otherwise tracking again with another count of animals would ask for another analysis
+    capped = config.predict.model_copy(update={"max_peaks": peak_cap(config, engine.card)})
+    config = config.model_copy(update={"predict": capped})
     run_dir = find_folder(info, dest)
     if overwrite:
         for name in TABLES:

@@ -175,7 +175,8 @@ def _fit_arma(series: Float64[ndarray, "F"], ar: int, ma: int) -> tuple[float, n
     if usable.sum() < 4 * (ar + ma):
         return None
     weights = np.linalg.lstsq(design[usable], x[usable], rcond=None)[0]
-    return mean, weights[:ar], weights[ar:]
+    moving = weights[ar:]  # errors feed on themselves unless their weights stay small (an invertible model)
+    return mean, weights[:ar], moving * min(1.0, 0.95 / max(float(np.abs(moving).sum()), 1e-9))
 
 
 def _lagged(x: Float64[ndarray, "F"], n: int) -> Float64[ndarray, "F n"]:

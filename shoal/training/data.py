@@ -26,6 +26,8 @@ from shoal.types import LabeledFrame, OnProgress, no_progress
 CACHE_VERSION = 1
 NEAR_ANIMAL = 0.9
 """Share of crops that are centred near a labelled keypoint; the others lie anywhere and teach what is no animal."""
+DENSE = 0.1
+"""Keypoints nearer than this are neighbours for DLC's crops, share of the image's shorter side."""
 JITTER = 0.25
 """Largest distance of a crop's centre from its keypoint, share of the crop's side."""
 
@@ -61,9 +63,10 @@ class Patches:
         xy: (B, A, K, 2) labels in crop px, padded with NaN.
         unique_xy: (B, U, 2) likewise.
         individual: (B, A), -1 = unnamed or padding.
-        flipped: (B,) True where the crop is a mirror image.
-        light: (B, 8) contrast, brightness, gain of three channels, blur sigma, noise deviation, unused.
+        light: (B, 7) contrast, brightness, gain of three channels, blur sigma, noise deviation.
         noise_seed: of this batch's noise.
+        effects: (B, 5) length (px) and angle of motion blur, then 1 where the histogram is equalized, the colours are
+            taken away, parts are covered; None if nothing of it is asked for.
     """
 
     pixels: UInt8[ndarray, "B S S 3"]
@@ -73,6 +76,7 @@ class Patches:
     individual: Int64[ndarray, "B A"]
     light: Float32[ndarray, "B 7"]
     noise_seed: int
+    effects: Float32[ndarray, "B 5"] | None = None
 
 
 def cache_folder() -> Path:
@@ -143,72 +147,118 @@ def epoch_rows(n_images: int, n_crops: int, *, seed: int, epoch: int) -> Int64[n
     return np.concatenate(rounds)[:n_crops]
 
 
-def patch_side(crop: int, config: AugmentConfig) -> int:
+def sides(crop: int | tuple[int, int]) -> Int64[ndarray, "2"]:
+    """Width and height of crops; a number means squares."""
+    return np.array([crop, crop] if isinstance(crop, int) else crop, np.int64)
+
+
+def patch_side(crop: int | tuple[int, int], config: AugmentConfig) -> int:
     """Side of the patch that holds any crop, however rotated and scaled."""
+    width, height = sides(crop).tolist()
     angle = np.deg2rad(min(config.rotation_deg, 45.0))
-    return int(np.ceil(crop * (np.cos(angle) + np.sin(angle)) / config.scale[0])) + 4
+    across = width * (np.cos(angle) + np.sin(angle)) if width == height else np.hypot(width, height)
+    return int(np.ceil(across / min(config.scale[0], 1.0 if config.affine < 1 else np.inf))) + 4
 
 
 def draw_patches(
     images: Sequence[TrainImage],
-    crop: int,
+    crop: int | tuple[int, int],
     config: AugmentConfig,
     *,
     counters: tuple[int, int, int],
     mirror: Int64[ndarray, "K"],
     fill: int = 127,
+    where: tuple[str, float] = ("near", 0.1),
 ) -> Patches:
     """The patches of one step.
 
     Args:
         images: one per crop.
-        crop: side of the crops, px.
+        crop: side of the crops, or their width and height, px.
         config: ranges of the random changes.
         counters: (seed, epoch, step); the only source of randomness.
         mirror: keypoint that each becomes in a mirror image.
         fill: value beyond the image's border.
+        where: ``TrainConfig.crop_method`` and ``crop_shift``.
     """
     rng = np.random.default_rng(counters)
-    n, side = len(images), patch_side(crop, config)
+    n, side, size = len(images), patch_side(crop, config), sides(crop)
     pixels = np.full((n, side, side, 3), fill, np.uint8)
-    matrix, flipped = _matrices(rng, n, crop, config)
+    matrix, flipped, moved = _matrices(rng, n, size, config)
     xy: list[ndarray] = []
     unique: list[ndarray] = []
     for i, image in enumerate(images):
         source = image.pixels()
-        centre = _centre(rng, image, source.shape, crop)
+        if where[0] == "near":
+            centre = _centre(rng, image, source.shape, size) + moved[i]
+        else:
+            centre = _dlc_centre(rng, image, source.shape, size, *where) + moved[i]
         corner = np.floor(centre - side / 2).astype(int)
         _paste(pixels[i], source, corner)
         matrix[i, :, 2] += centre - corner
         to_crop = _inverse(matrix[i])
         xy.append(_moved(image.xy - corner, to_crop)[:, mirror if flipped[i] else slice(None)])
         unique.append(_moved(image.unique_xy - corner, to_crop))
-    packed, individual = _packed(xy, [image.individual for image in images], crop, len(mirror))
-    light = _light(rng, n, config)
+    packed, individual = _packed(xy, [image.individual for image in images], size, len(mirror))
+    light, noise_seed = _light(rng, n, config), int(rng.integers(2**62))
     return Patches(
-        pixels, matrix, packed, np.stack(unique).astype(np.float32), individual, light, int(rng.integers(2**62))
-    )
+        pixels, matrix, packed, np.stack(unique).astype(np.float32), individual, light, noise_seed,
+        _effects(rng, n, config),
+    )  # fmt: skip
 
 
-def _matrices(rng: np.random.Generator, n: int, crop: int, config: AugmentConfig) -> tuple[ndarray, ndarray]:
-    """(crop px -> offset from the crop's centre in patch px (n, 2, 3), mirrored (n,))."""
+def _matrices(
+    rng: np.random.Generator, n: int, size: ndarray, config: AugmentConfig
+) -> tuple[ndarray, ndarray, ndarray]:
+    """(crop px -> offset from the crop's centre in patch px (n, 2, 3), mirrored (n,), centre moved by (n, 2))."""
     angle = np.deg2rad(rng.uniform(-config.rotation_deg, config.rotation_deg, n))
-    scale = np.exp(rng.uniform(np.log(config.scale[0]), np.log(config.scale[1]), n))
+    low, high = config.scale
+    scale = np.exp(rng.uniform(np.log(low), np.log(high), n)) if config.log_scale else rng.uniform(low, high, n)
     flipped = rng.random(n) < config.flip
+    reach = config.translate_px
+    moved = rng.uniform(-reach, reach, (n, 2)) if reach else np.zeros((n, 2))
+    if config.affine < 1:
+        still = rng.random(n) >= config.affine
+        angle[still], scale[still], moved[still] = 0.0, 1.0, 0.0
     cos, sin = np.cos(angle) / scale, np.sin(angle) / scale
     sign = np.where(flipped, -1.0, 1.0)
     linear = np.stack([np.stack([sign * cos, -sin], 1), np.stack([sign * sin, cos], 1)], 1)
-    shift = -linear @ np.full(2, crop / 2)
-    return np.concatenate([linear, shift[:, :, None]], 2), flipped
+    shift = -linear @ (size / 2)
+    return np.concatenate([linear, shift[:, :, None]], 2), flipped, moved
 
 
-def _centre(rng: np.random.Generator, image: TrainImage, shape: tuple[int, ...], crop: int) -> Float64[ndarray, "2"]:
-    anywhere = rng.uniform(0, 1, 2) * (shape[1], shape[0])
-    jitter = rng.uniform(-JITTER, JITTER, 2) * crop
-    near, pick = rng.random() < NEAR_ANIMAL, rng.random()
+def _points(image: TrainImage) -> Float32[ndarray, "N 2"]:
     points = np.concatenate([image.xy.reshape(-1, 2), image.unique_xy])
-    points = points[np.isfinite(points[:, 0])]
+    return points[np.isfinite(points[:, 0])]
+
+
+def _centre(
+    rng: np.random.Generator, image: TrainImage, shape: tuple[int, ...], size: ndarray
+) -> Float64[ndarray, "2"]:
+    anywhere = rng.uniform(0, 1, 2) * (shape[1], shape[0])
+    jitter = rng.uniform(-JITTER, JITTER, 2) * size
+    near, pick = rng.random() < NEAR_ANIMAL, rng.random()
+    points = _points(image)
     return points[int(pick * len(points))] + jitter if near and len(points) else anywhere
+
+
+def _dlc_centre(
+    rng: np.random.Generator, image: TrainImage, shape: tuple[int, ...], size: ndarray, method: str, shift: float
+) -> Float64[ndarray, "2"]:
+    """Where DLC's KeypointAwareCrop lies (dlc_formats.md, 4.5): a keypoint's relative position is the crop's."""
+    whole = np.array([shape[1], shape[0]], np.float64)
+    relative, points = rng.uniform(0, 1, 2), _points(image).astype(np.float64)
+    if method == "hybrid":
+        method = "uniform" if rng.random() < 0.5 else "density"
+    if method != "uniform" and len(points):
+        weight = np.ones(len(points))
+        if method == "density":
+            apart = np.linalg.norm(points[:, None] - points, axis=-1)
+            weight = (apart < DENSE * whole.min()).sum(1).astype(np.float64)
+        point = points[rng.choice(len(points), p=weight / weight.sum())]
+        relative = np.clip((point + relative * shift * size) / whole, 0, 1)
+    room = whole - size
+    return np.where(room > 0, relative * room, room / 2) + size / 2
 
 
 def _paste(patch: ndarray, source: ndarray, corner: ndarray) -> None:
@@ -232,11 +282,11 @@ def _moved(xy: ndarray, matrix: Float64[ndarray, "2 3"]) -> ndarray:
 
 
 def _packed(
-    xy: list[ndarray], individual: Sequence[ndarray], crop: int, n_keypoints: int
+    xy: list[ndarray], individual: Sequence[ndarray], size: ndarray, n_keypoints: int
 ) -> tuple[Float32[ndarray, "B A K 2"], Int64[ndarray, "B A"]]:
     """Animals that reach into their crop, padded to the same number; those outside would only cost time."""
-    margin = crop / 4
-    inside = [((p > -margin) & (p < crop + margin)).all(-1).any(-1) for p in xy]
+    margin = size / 4
+    inside = [((p > -margin) & (p < size + margin)).all(-1).any(-1) for p in xy]
     n = max((int(m.sum()) for m in inside), default=0)
     out = np.full((len(xy), n, n_keypoints, 2), np.nan, np.float32)
     who = np.full((len(xy), n), -1, np.int64)
@@ -255,4 +305,15 @@ def _light(rng: np.random.Generator, n: int, config: AugmentConfig) -> Float32[n
         np.where(rng.random((n, 1)) < config.blur, rng.uniform(0.3, 1.5, (n, 1)), 0.0),
         255 * rng.uniform(0, config.noise, (n, 1)),
     ]
+    if config.noise_p < 1:
+        columns[-1] *= rng.random((n, 1)) < config.noise_p
     return np.concatenate(columns, 1).astype(np.float32)
+
+
+def _effects(rng: np.random.Generator, n: int, config: AugmentConfig) -> Float32[ndarray, "B 5"] | None:
+    chances = (config.motion_blur, config.equalize, config.grey, config.cover)
+    if not any(chances):
+        return None
+    motion, *others = (rng.random(n) < chance for chance in chances)
+    length = np.where(motion, rng.choice([3, 5, 7], n), 0)
+    return np.stack([length, rng.uniform(0, np.pi, n), *others], 1).astype(np.float32)

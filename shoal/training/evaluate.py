@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy import ndarray
 
 from shoal.config.run import RunConfig
+from shoal.errors import ProjectError
+from shoal.io.dlc.config_file import read_config
 from shoal.models.checkpoint import LoadedModel
 from shoal.models.detect import detect
 from shoal.stages.assemble import assemble
@@ -24,6 +27,9 @@ from shoal.types import (
     concatenate,
     no_progress,
 )
+
+PCUTOFF = 0.6
+"""DLC's default."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +64,8 @@ def evaluate(
     rows: Sequence[int] | ndarray,
     config: RunConfig,
     *,
+    pcutoff: float | None = None,
+    is_single: bool | None = None,
     on_progress: OnProgress = no_progress,
 ) -> Evaluation:
     """Predict on labelled frames and compare.
@@ -69,6 +77,8 @@ def evaluate(
         project: the labels; keypoints must be the model's.
         rows: indices into ``project.labels``.
         config: ``predict`` and ``assemble`` are used.
+        pcutoff: confidence for ``rmse_pcutoff``; None = the project's.
+        is_single: see ``score_poses``; None = the project has one individual.
         on_progress: called per image.
 
     Raises:
@@ -87,8 +97,21 @@ def evaluate(
     predicted, _ = assemble(detections, model.edges, config.assemble, n_keypoints=k)
     truth, true_unique = truth_poses(labels, n_keypoints=k, n_unique=len(model.skeleton.unique))
     pair = (true_unique, unique) if len(model.skeleton.unique) else None
-    scores = score_poses(truth, predicted, mirror=model.skeleton.mirror, unique=pair)
+    scores = score_poses(
+        truth, predicted, mirror=model.skeleton.mirror, unique=pair,
+        pcutoff=project_pcutoff(project.root) if pcutoff is None else pcutoff,
+        is_single=len(project.individuals) == 1 if is_single is None else is_single,
+    )  # fmt: skip
     return Evaluation(np.asarray(rows, np.int64), scores, truth, predicted, detections, (true_unique, unique))
+
+
+def project_pcutoff(root: Path) -> float:
+    """``pcutoff`` of a project's config.yaml; DLC's default where there is none."""
+    try:
+        value = read_config(root).content.get("pcutoff")
+    except ProjectError:
+        return PCUTOFF
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else PCUTOFF
 
 
 def truth_poses(labels: Sequence[LabeledFrame], *, n_keypoints: int, n_unique: int) -> tuple[Poses, Poses]:

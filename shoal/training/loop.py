@@ -22,8 +22,9 @@ from torch import Tensor, nn
 
 from shoal.config.train import TrainConfig
 from shoal.errors import ConfigError, ResourceError
-from shoal.io.stream import prefetch
+from shoal.io.stream import ordered_map, prefetch
 from shoal.models.device import precision_context
+from shoal.training.schedule import epoch_rates, learning_rate, make_optimizer
 from shoal.types import OnProgress, no_progress
 
 logger = logging.getLogger(__name__)
@@ -31,7 +32,6 @@ logger = logging.getLogger(__name__)
 STOP_SIGNALS = ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGINT")
 EPOCH_SAVE_S = 20.0
 """At epoch ends the state is saved if the last time was this long ago: tiny epochs would do little else."""
-KEY_SCORE = "mAP"
 
 
 @runtime_checkable
@@ -58,6 +58,29 @@ class Task(Protocol):
     def save(self, name: str, weights: dict[str, Tensor], epoch: int, scores: dict, training: dict | None) -> None:
         """Write a model file into the run folder."""
         ...
+
+    def epoch_done(self, end: EpochEnd) -> None:
+        """Say how an epoch went, and write what is written every epoch."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class EpochEnd:
+    """What a task learns at the end of an epoch.
+
+    Attributes:
+        net: the averaged network.
+        optimizer: of the training.
+        epoch: epochs done.
+        line: what went into log.jsonl: losses, rate, scores if it was evaluated.
+        is_best: its key score is the best so far.
+    """
+
+    net: nn.Module
+    optimizer: torch.optim.Optimizer
+    epoch: int
+    line: dict[str, Any]
+    is_best: bool
 
 
 @dataclass
@@ -108,7 +131,7 @@ def fit(
     resume: dict[str, Any] | None = None,
     on_progress: OnProgress = no_progress,
 ) -> FitResult:
-    """Train ``net`` in place: AdamW, one cycle over all steps, clipped gradients, averaged weights.
+    """Train ``net`` in place: optimizer, schedule, clipped gradients and averaged weights as ``config`` says.
 
     Saves ``last.pt`` at epoch ends, every ``save_minutes`` and on SIGTERM, SIGHUP, SIGUSR1 and Ctrl-C; going on from
     it gives the same losses, bit for bit on the CPU in float32.
@@ -126,9 +149,9 @@ def fit(
         ConfigError: the loss is no longer finite.
         ResourceError: memory does not suffice for a single crop.
     """
-    optimizer = torch.optim.AdamW(net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    optimizer, rates = make_optimizer(net, config), epoch_rates(config)
     average = deepcopy(net).eval().requires_grad_(False)
-    state = State(micro=config.batch_size)
+    state = State(epoch=config.start_epoch, micro=config.batch_size)
     if resume:
         state = State(**resume["state"])
         net.load_state_dict(resume["weights"])
@@ -136,7 +159,7 @@ def fit(
         optimizer.load_state_dict(resume["optimizer"])
     log = _Log(run_dir / "log.jsonl", state.log_bytes)
     clock = _Clock(config, state.seconds)
-    total = config.epochs * task.n_steps
+    before, total = config.start_epoch * task.n_steps, config.epochs * task.n_steps
 
     def save() -> None:
         state.log_bytes, state.seconds = log.size, clock.trained()
@@ -148,11 +171,12 @@ def fit(
         clock.saved()
 
     with _signals() as stop:
-        net.train()
+        _train_mode(net, config)
         while state.epoch < config.epochs:
-            for batch in _batches(task, state, device):
+            for batch in _batches(task, state, config, device):
                 done = state.epoch * task.n_steps + state.step
-                _set_rate(optimizer, config, done, total)
+                rate = rates[state.epoch] if rates else learning_rate(config, done - before, total - before)
+                _set_rate(optimizer, rate)
                 terms = gradients(net, task, batch, config, state, device=device)
                 norm = nn.utils.clip_grad_norm_(net.parameters(), config.clip_norm)
                 _check_finite(terms | {"gradient": float(norm)}, state)
@@ -162,6 +186,9 @@ def fit(
                 for name, value in terms.items():
                     state.sums[name] = state.sums.get(name, 0.0) + value
                 clock.stepped(config.batch_size)
+                if config.log_every and (done + 1 - before) % config.log_every == 0:
+                    loss = sum(terms.values())
+                    logger.info("Number of iterations: %d, loss: %.5f, lr: %g", done + 1 - before, loss, rate)
                 _warn_without_gpu(device, clock, done + 1, total)
                 on_progress("train", done + 1, total)
                 if stop:
@@ -174,29 +201,25 @@ def fit(
             line = {"epoch": state.epoch + 1, "step": (state.epoch + 1) * task.n_steps}
             line |= {name: value / task.n_steps for name, value in state.sums.items()}
             line |= {"loss": sum(state.sums.values()) / task.n_steps, "learning_rate": optimizer.param_groups[0]["lr"]}
-            if (state.epoch + 1) % config.eval_every == 0 or state.epoch + 1 == config.epochs:
+            is_best = False
+            at_end = config.eval_last and state.epoch + 1 == config.epochs
+            if (state.epoch + 1) % config.eval_every == 0 or at_end:
                 if clock.is_due(at_epoch_end=True):
                     save()  # an evaluation may take longer than a crash may cost
                 begun = time.monotonic()
                 state.scores = task.evaluate(average, state.epoch + 1)
                 line |= state.scores
-                if _is_best(state):
+                is_best = _is_best(state, config)
+                if is_best:
                     task.save("best.pt", average.state_dict(), state.epoch + 1, state.scores, None)
                 clock.paused(time.monotonic() - begun)
             state.epoch, state.step, state.sums = state.epoch + 1, 0, {}
-            log.write(line | clock.line(total, state.epoch * task.n_steps) | {"peak_memory_mb": peak_memory_mb(device)})
+            line |= clock.line(total, state.epoch * task.n_steps) | {"peak_memory_mb": peak_memory_mb(device)}
+            log.write(line)
+            task.epoch_done(EpochEnd(average, optimizer, state.epoch, line, is_best and config.key_score in line))
             if clock.is_due(at_epoch_end=True) or state.epoch == config.epochs:
                 save()
     return FitResult(state, "")
-
-
-def learning_rate(config: TrainConfig, done: int, total: int) -> float:
-    """One cycle: linear warm-up, then half a cosine down to a hundredth (Smith 2018, super-convergence)."""
-    warm = max(1.0, config.warmup * total)
-    if done < warm:
-        return config.learning_rate * (done + 1) / (warm + 1)
-    share = (done - warm) / max(total - warm, 1)
-    return config.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share)))
 
 
 def peak_memory_mb(device: torch.device) -> float:
@@ -206,16 +229,30 @@ def peak_memory_mb(device: torch.device) -> float:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)
 
 
-def _batches(task: Task, state: State, device: torch.device) -> Iterator[Any]:
+def _train_mode(net: nn.Module, config: TrainConfig) -> None:
+    """Training mode, but for what ``config`` freezes (group norm has no statistics and is never frozen, as in DLC)."""
+    net.train()
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            if config.freeze_norm_stats:
+                module.eval()
+            if config.freeze_norm_weights:
+                module.requires_grad_(False)
+
+
+def _batches(task: Task, state: State, config: TrainConfig, device: torch.device) -> Iterator[Any]:
     """The rest of an epoch's batches; made ahead where the network does not need the same cores."""
     epoch = state.epoch
+    if config.workers:
+        steps = range(state.step, task.n_steps)
+        return iter(ordered_map(lambda step: task.batch(epoch, step), steps, config.workers))
     batches = (task.batch(epoch, step) for step in range(state.step, task.n_steps))
     return iter(batches) if device.type == "cpu" else prefetch(batches, 2)
 
 
-def _set_rate(optimizer: torch.optim.Optimizer, config: TrainConfig, done: int, total: int) -> None:
+def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate(config, done, total)
+        group["lr"] = rate
 
 
 def gradients(
@@ -281,12 +318,14 @@ def _average(average: nn.Module, net: nn.Module, decay: float) -> None:
             value.copy_(current[name])
 
 
-def _is_best(state: State) -> bool:
+def _is_best(state: State, config: TrainConfig) -> bool:
     """Whether the evaluated network is to be kept: a better score; where nothing was held out, the latest."""
-    if KEY_SCORE not in state.scores:
+    if config.key_score not in state.scores:
         return True
-    score = state.scores[KEY_SCORE]
-    if state.best is not None and not score > state.best:
+    score = state.scores[config.key_score]
+    if not math.isfinite(score):
+        return state.best is None
+    if state.best is not None and not (score > state.best if config.key_ascending else score < state.best):
         return False
     state.best = score
     return True
@@ -314,7 +353,6 @@ class _Log:
         with self.path.open("a") as file:
             file.write(json.dumps(line) + "\n")
         self.size = self.path.stat().st_size
-        logger.info("%s", "  ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in line.items()))
 
 
 class _Clock:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,13 @@ from jaxtyping import Int64
 from numpy import ndarray
 from torch import Tensor, nn
 
+from shoal.config.model import ModelConfig
 from shoal.config.run import RunConfig, save_config
+from shoal.config.train import TrainConfig
 from shoal.errors import ConfigError, ProjectError
 from shoal.models.checkpoint import LoadedModel, ModelInfo, build_model, read_checkpoint, save_checkpoint
 from shoal.models.device import describe, pick_device
+from shoal.models.dlc_snapshots import fit_weights
 from shoal.models.limbs import choose_edges
 from shoal.models.pose import PoseNet
 from shoal.models.targets import Grid, Targets, light_loss, light_targets
@@ -27,7 +30,7 @@ from shoal.models.targets_dlc import dlc_loss, dlc_targets
 from shoal.training.augment import augment
 from shoal.training.data import TrainImage, cache_images, draw_patches, epoch_rows
 from shoal.training.evaluate import evaluate
-from shoal.training.loop import fit
+from shoal.training.loop import EpochEnd, fit
 from shoal.training.settings import label_length, resolve
 from shoal.training.split import Split, split_project
 from shoal.types import OnProgress, Project, no_progress
@@ -35,6 +38,25 @@ from shoal.types import OnProgress, Project, no_progress
 logger = logging.getLogger(__name__)
 
 RUN_FILES = ("run.yaml", "last.pt", "best.pt", "log.jsonl", "train.log")
+
+
+@dataclass(frozen=True, eq=False)
+class Recipe:
+    """What a DLC shuffle adds to the plain recipe.
+
+    Attributes:
+        edges: (E, 2) limbs to learn; None = as ``config.model.edges`` says.
+        weights: state dict of the network's body to start from; None = as ``config.model.pretrained`` says.
+        origin: where these weights come from; an unfinished training goes on only from the same.
+        on_epoch: called at the end of each epoch instead of a log line.
+        scores_of: keyword arguments of ``evaluate``.
+    """
+
+    edges: Int64[ndarray, "E 2"] | None = None
+    weights: dict[str, Tensor] | None = None
+    origin: str = ""
+    on_epoch: Callable[[EpochEnd], None] | None = None
+    scores_of: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +100,7 @@ class PoseTask:
     device: torch.device
     extra: dict[str, Any]
     fill: int
+    recipe: Recipe
     on_progress: OnProgress
 
     @property
@@ -92,15 +115,14 @@ class PoseTask:
         size = train.batch_size
         rows = epoch_rows(len(self.images), self.n_steps * size, seed=train.seed, epoch=epoch)
         chosen = [self.images[row] for row in rows[step * size : (step + 1) * size]]
-        mirror = np.asarray(self.info.skeleton.mirror)
         patches = draw_patches(
-            chosen, train.crop_px, train.augment,
-            counters=(train.seed, epoch, step), mirror=mirror, fill=self.fill,
+            chosen, crop_size(train), train.augment, counters=(train.seed, epoch, step),
+            mirror=_mirror(self.info), fill=self.fill, where=(train.crop_method, train.crop_shift),
         )  # fmt: skip
-        pixels, labels = augment(patches, train.crop_px, device=self.device)
+        pixels, labels = augment(patches, crop_size(train), device=self.device, pin=train.pin_memory)
         edges = torch.from_numpy(np.array(self.info.edges)).to(self.device)
-        if self.info.config.model.name == "resnet_50":
-            return pixels, dlc_targets(labels, self.grid, edges)
+        if self.info.config.model.is_dlc:
+            return pixels, dlc_targets(labels, self.grid, edges, sigma=train.heat_sigma_px)
         return pixels, light_targets(
             labels, self.grid, edges, sigma=train.heat_sigma_px, limb_width=train.limb_width_px
         )  # fmt: skip
@@ -120,8 +142,18 @@ class PoseTask:
             return {}
         assert isinstance(net, PoseNet)
         model = LoadedModel(net, self.info, "", self.device, epoch)
-        found = evaluate(model, self.project, self.test, self.info.config, on_progress=self.on_progress)
+        found = evaluate(
+            model, self.project, self.test, self.info.config, on_progress=self.on_progress, **self.recipe.scores_of
+        )
         return found.figures
+
+    def epoch_done(self, end: EpochEnd) -> None:
+        """Say how the epoch went."""
+        if self.recipe.on_epoch is not None:
+            self.recipe.on_epoch(end)
+        else:
+            shown = (f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in end.line.items())
+            logger.info("%s", "  ".join(shown))
 
     def save(self, name: str, weights: dict[str, Tensor], epoch: int, scores: dict, training: dict | None) -> None:
         """Write a model file into the run folder."""
@@ -135,6 +167,7 @@ def train(
     config: RunConfig,
     *,
     split: Split | None = None,
+    recipe: Recipe | None = None,
     on_progress: OnProgress = no_progress,
     fresh: bool = False,
 ) -> TrainResult:
@@ -145,6 +178,7 @@ def train(
         run_dir: folder of this network, made if absent.
         config: all settings; ``dataset``, ``model``, ``train``, ``predict``, ``assemble``, ``compute`` are used.
         split: (train, test) positions in ``project.labels``; None = as ``config.dataset`` says.
+        recipe: what differs from the plain recipe.
         on_progress: called with ("images" | "train" | "evaluate", done, total).
         fresh: start again, replacing what is there.
 
@@ -158,14 +192,17 @@ def train(
     if fresh:
         for name in RUN_FILES:
             (run_dir / name).unlink(missing_ok=True)
-    with _log_file(run_dir / "train.log"):
+    recipe = recipe or Recipe()
+    with log_file(run_dir / "train.log"):
         rows = split or split_project(project, config)
         last = run_dir / "last.pt"
         earlier = read_checkpoint(last) if last.exists() else None
-        asked = _asked(project, config, rows)
-        if earlier:
-            _check_same(earlier["training"]["asked"], asked, run_dir)
-        task, net = prepare(project, rows, run_dir, config, on_progress=on_progress, asked=asked)
+        asked = asked_for(project, config, rows, recipe)
+        if earlier and (problem := change(earlier["training"]["asked"], asked)):
+            kind = ConfigError if problem.startswith("expected") else ProjectError
+            hint = "--fresh starts again, or choose another name for the new network"
+            raise kind(f"{problem}\nwhere: {run_dir}", hint=hint)
+        task, net = prepare(project, rows, run_dir, config, on_progress=on_progress, asked=asked, recipe=recipe)
         settings = task.info.config
         device = task.device
         logger.info("training on %s", describe(device, settings.train.precision))
@@ -186,7 +223,14 @@ def train(
 
 
 def prepare(
-    project: Project, rows: Split, run_dir: Path, config: RunConfig, *, on_progress: OnProgress, asked: dict[str, Any]
+    project: Project,
+    rows: Split,
+    run_dir: Path,
+    config: RunConfig,
+    *,
+    on_progress: OnProgress,
+    asked: dict[str, Any],
+    recipe: Recipe | None = None,
 ) -> tuple[PoseTask, PoseNet]:
     """Task and network, both seeded, on the device.
 
@@ -196,7 +240,8 @@ def prepare(
         run_dir: where the task saves.
         config: as the user gave it; automatic values are filled in here.
         on_progress: called per image.
-        asked: stored in last.pt, see ``_asked``.
+        asked: stored in last.pt, see ``asked_for``.
+        recipe: what differs from the plain recipe.
 
     Raises:
         ProjectError: nothing to train on.
@@ -207,44 +252,69 @@ def prepare(
             f"expected labelled keypoints to train on, got none in {len(labels)} images\nwhere: {project.root}",
             hint="`shoal check` says which labels can be used",
         )
-    config = resolve(config, labels)
+    config, recipe = resolve(config, labels), recipe or Recipe()
     device = pick_device(config.compute)
+    chosen = choose_edges(project.skeleton, labels, config.model.edges) if recipe.edges is None else recipe.edges
     info = ModelInfo(
         skeleton=project.skeleton,
-        edges=choose_edges(project.skeleton, labels, config.model.edges),
+        edges=chosen,
         individuals=project.individuals,
         has_identity=project.has_identity,
         body_length=label_length(labels),
         config=config,
     )
     torch.manual_seed(config.train.seed)
-    net = build_model(info, pretrained=True).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net = build_model(info, pretrained=recipe.weights is None)
+    if recipe.weights is not None:
+        fit_weights(net.body, recipe.weights, where=f"where: {recipe.origin}")
+    net = net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     images = cache_images(labels, scale=config.model.input_scale, on_progress=on_progress)
     task = PoseTask(
         project=project,
         images=images,
         test=rows[1],
         info=info,
-        grid=_grid(net, config.train.crop_px, device),
+        grid=_grid(net, crop_size(config.train), device),
         run_dir=run_dir,
         device=device,
         extra={"asked": asked},
         fill=int(net.mean.mean().round()),  # type: ignore[operator]
+        recipe=recipe,
         on_progress=on_progress,
     )
     return task, net
 
 
+def crop_size(config: TrainConfig) -> tuple[int, int]:
+    """Width and height of training crops, px."""
+    return config.crop_px, config.crop_height_px or config.crop_px
+
+
+def _mirror(info: ModelInfo) -> ndarray:
+    """Keypoint that each becomes in a mirror image."""
+    pairs = info.config.train.augment.mirror
+    if pairs is None:
+        return np.asarray(info.skeleton.mirror)
+    mirror = np.arange(info.skeleton.n_keypoints)
+    for a, b in pairs:
+        if not (0 <= a < len(mirror) and 0 <= b < len(mirror)):
+            raise ConfigError(
+                f"expected pairs of keypoint numbers below {len(mirror)}, got {[a, b]}\nwhere: train.augment.mirror"
+            )
+        mirror[a], mirror[b] = b, a
+    return mirror
+
+
 @torch.no_grad()
-def _grid(net: PoseNet, crop: int, device: torch.device) -> Grid:
+def _grid(net: PoseNet, crop: tuple[int, int], device: torch.device) -> Grid:
     """Map sizes, found by asking the network."""
     was_training = net.training
-    maps = net.eval().at_scale(torch.zeros(1, 3, crop, crop, device=device))
+    maps = net.eval().at_scale(torch.zeros(1, 3, crop[1], crop[0], device=device))
     net.train(was_training)
     return Grid.of(maps)
 
 
-def _asked(project: Project, config: RunConfig, rows: Split) -> dict[str, Any]:
+def asked_for(project: Project, config: RunConfig, rows: Split, recipe: Recipe | None = None) -> dict[str, Any]:
     """What a network depends on: going on with anything else would not be the same training."""
     digest = hashlib.sha256()
     for part in rows:
@@ -254,29 +324,44 @@ def _asked(project: Project, config: RunConfig, rows: Split) -> dict[str, Any]:
                 digest.update(np.ascontiguousarray(array).tobytes())
             digest.update(f"{label.video}/{label.image.name}".encode())
         digest.update(b"|")
-    harmless = {"eval_every", "save_minutes"}
+    harmless = {
+        "eval_every",
+        "save_minutes",
+        "eval_last",
+        "log_every",
+        "workers",
+        "pin_memory",
+        "key_score",
+        "key_ascending",
+    }
+    if config.train.schedule != "one_cycle":
+        harmless.add("epochs")  # the rate of an epoch does not depend on how many there are
+    recipe = recipe or Recipe()
     return {
         "labels": digest.hexdigest(),
         "keypoints": [*project.skeleton.keypoints, *project.skeleton.unique],
         "model": config.model.model_dump(mode="json"),
         "train": config.train.model_dump(mode="json", exclude=harmless),
+        "limbs": None if recipe.edges is None else np.asarray(recipe.edges).tolist(),
+        "origin": recipe.origin,
     }
 
 
-def _check_same(before: dict[str, Any], now: dict[str, Any], run_dir: Path) -> None:
-    """Raise unless ``now`` continues ``before``."""
-    hint = "--fresh starts again, or choose another name for the new network"
-    for key in ("keypoints", "labels"):
-        if before[key] != now[key]:
-            raise ProjectError(f"{key} changed since this training began\nwhere: {run_dir}", hint=hint)
+def change(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """What makes ``now`` another training than ``before``; empty if it goes on."""
+    for key, value in (("keypoints", None), ("labels", None), ("limbs", None), ("origin", "")):
+        if before.get(key, value) != now[key]:
+            return f"{key} changed since this training began"
+    defaults: dict[str, Any] = {"model": ModelConfig(), "train": TrainConfig()}
     for section in ("model", "train"):
+        usual = defaults[section].model_dump(mode="json")
         for key, value in now[section].items():
-            if before[section].get(key) != value:
-                raise ConfigError(
-                    f"expected {section}.{key} = {before[section].get(key)} as this training began, got {value}\n"
-                    f"where: {run_dir}",
-                    hint=hint,
-                )
+            old = before[section].get(key, usual[key])  # settings that came later had this value before
+            if key == "augment":
+                old = {**usual["augment"], **old}
+            if old != value:
+                return f"expected {section}.{key} = {old} as this training began, got {value}"
+    return ""
 
 
 def _log_start(task: PoseTask, rows: Split, earlier: dict[str, Any] | None) -> None:
@@ -291,11 +376,13 @@ def _log_start(task: PoseTask, rows: Split, earlier: dict[str, Any] | None) -> N
 
 
 @contextmanager
-def _log_file(path: Path) -> Iterator[None]:
+def log_file(
+    path: Path, form: str = "%(asctime)s %(levelname)s %(message)s", when: str | None = None
+) -> Iterator[None]:
     """Everything that shoal logs also goes into ``path``."""
     root = logging.getLogger("shoal")
     handler = logging.FileHandler(path)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(logging.Formatter(form, when))
     level = root.level
     root.addHandler(handler)
     if root.getEffectiveLevel() > logging.INFO:

@@ -27,14 +27,14 @@ def resolve(config: RunConfig, labels: Sequence[LabeledFrame]) -> RunConfig:
     """
     length = label_length(labels)
     model, train = config.model, config.train
-    is_dlc = model.name == "resnet_50"
+    is_dlc = model.is_dlc
     scale = model.input_scale or (1.0 if is_dlc or not np.isfinite(length) else _scale(length))
     stride = 4 if is_dlc else model.stride
     crop = train.crop_px or (448 if is_dlc else _crop(length * scale))
     changed = {
         "crop_px": crop,
         "learning_rate": train.learning_rate or (5e-4 if is_dlc else 2e-3),
-        "heat_sigma_px": train.heat_sigma_px or 1.25 * stride,
+        "heat_sigma_px": train.heat_sigma_px or (0.0 if is_dlc else 1.25 * stride),
         "limb_width_px": train.limb_width_px or 1.0 * stride,
         "crops_per_image": train.crops_per_image or max(1.0, MIN_CROPS / (train.epochs * max(len(labels), 1))),
     }

@@ -41,6 +41,13 @@ def image_size(path: Path) -> tuple[int, int]:
     return width, height
 
 
+def image_channels(path: Path) -> int:
+    """Channels that a PNG stores (a palette is one); 3 for other formats."""
+    with path.open("rb") as file:
+        head = file.read(26)
+    return {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}.get(head[25], 3) if head[:8] == _PNG and len(head) == 26 else 3
+
+
 def decode_error(path: Path) -> str:
     """Decode the whole image; what is wrong with it, empty if nothing."""
     try:

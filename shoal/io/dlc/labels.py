@@ -113,6 +113,11 @@ def read_labels(
     return labels, tuple(problems)
 
 
+def label_table(folder: Path, *, scorer: str) -> PoseTable | None:
+    """One folder's annotation as it is in its file, in full precision; None if it cannot be read."""
+    return _read_table(folder, scorer, [])[0]
+
+
 def _read_table(folder: Path, scorer: str, problems: list[Problem]) -> tuple[PoseTable | None, bool]:
     """The better of h5 and csv, and whether DLC would read it too."""
     where = f"labeled-data/{folder.name}"

@@ -60,9 +60,9 @@ def test_missing_file_and_foreign_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="got nothing") as error:
         load_model(tmp_path)
     assert "train" in error.value.hint
-    torch.save({"model": {}}, tmp_path / "snapshot-100.pt")
+    torch.save({"weights": {}}, tmp_path / "other.pt")
     with pytest.raises(CheckpointError, match="format"):
-        load_model(tmp_path / "snapshot-100.pt")
+        load_model(tmp_path / "other.pt")
 
 
 def test_code_in_a_checkpoint_does_not_run(tmp_path: Path) -> None:

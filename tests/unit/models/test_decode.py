@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -144,6 +145,72 @@ def test_dlc_maps_are_read_through_locref() -> None:
     peaks, limbs, _ = decode(maps, edges, config=PredictConfig(), n_animals=1)
     assert torch.allclose(peaks.xy, xy[0, 0], atol=1e-4)
     assert len(limbs.edge) == 1
+
+
+def dlc_maps(cells: list[tuple[int, int]], **more) -> PoseMaps:
+    """One plain peak per keypoint at (x, y) cells of a 20 x 20 map, no locref."""
+    logits = torch.full((1, len(cells), 20, 20), -8.0)
+    for k, (x, y) in enumerate(cells):
+        logits[0, k, y, x] = 8.0
+    locref = torch.zeros(1, 2 * len(cells), 20, 20)
+    return maps_of(logits, locref=locref, is_dlc=True, **more)
+
+
+@pytest.mark.parametrize(
+    ("end", "field", "wanted"),
+    [
+        ((14, 5), (0.8, 0.3), 0.8),  # along x only the x component counts
+        ((3, 9), (0.6, 0.8), 0.734),  # 6 and 8 cells apart: hypot(0.6 * 6, 0.8 * 8) / 10
+        ((14, 5), (-0.8, 0.0), 0.8),  # the direction is lost
+        ((5, 5), (1.0, 1.0), 0.0),  # no length
+    ],
+)
+def test_dlc_affinity(end: tuple[int, int], field: tuple[float, float], wanted: float) -> None:
+    """The trapezoid rule along ten truncated cells, worked out by hand for constant fields."""
+    start = (5, 5) if end != (3, 9) else (9, 17)
+    limbs = torch.tensor(field).view(1, 2, 1, 1).expand(1, 2, 20, 20).contiguous()
+    maps = dlc_maps([start, end], limbs=limbs)
+    peaks = find_peaks(maps, min_confidence=0.01, cap=5)
+    config = PredictConfig(min_affinity=0.0)
+    found = score_limbs(maps, peaks, torch.tensor([[0, 1]]), config=config)
+    assert found.affinity.tolist() == pytest.approx([wanted] if wanted else [], abs=1e-6)
+
+
+def test_dlc_affinity_reads_truncated_cells() -> None:
+    """From column 2 to 9: columns 2, 2, 3, 4, 5, 5, 6, 7, 8, 9 are read."""
+    limbs = torch.zeros(1, 2, 20, 20)
+    limbs[0, 0, 5] = torch.arange(20.0) ** 2
+    maps = dlc_maps([(2, 5), (9, 5)], limbs=limbs)
+    peaks = find_peaks(maps, min_confidence=0.01, cap=5)
+    found = score_limbs(maps, peaks, torch.tensor([[0, 1]]), config=PredictConfig())
+    columns = [2, 2, 3, 4, 5, 5, 6, 7, 8, 9]
+    area = sum((b - a) * (a**2 + b**2) / 2 for a, b in zip(columns, columns[1:], strict=False))
+    assert found.affinity.tolist() == pytest.approx([area / 7], abs=6e-4)
+
+
+@pytest.mark.parametrize(("stride", "offset"), [(4.0, 2.0), (1.0, 0.5)])
+def test_dlc_keypoints_lie_at_cell_centres(stride: float, offset: float) -> None:
+    """At stride 1 DeepLabCut itself says 0.0 where its targets were at 0.5 (dlc_formats.md 10): not copied."""
+    maps = dlc_maps([(7, 3)], stride=stride)
+    maps.locref[0, :, 3, 7] = torch.tensor([0.1, -0.2])  # type: ignore[index]
+    peaks = find_peaks(maps, min_confidence=0.01, cap=5)
+    wanted = torch.tensor([[7 * stride + offset + 0.1 * 7.2801, 3 * stride + offset - 0.2 * 7.2801]])
+    assert torch.allclose(peaks.xy, wanted, atol=1e-4)
+
+
+def test_dlc_peaks_beside_the_frames_edge_are_smoothed_with_what_lies_beyond() -> None:
+    """Maps reach a cell over the edge; cutting it off before smoothing would move confidences."""
+    maps = dlc_maps([(19, 8)])
+    assert find_peaks(maps, min_confidence=0.01, cap=5).cell.tolist() == [[19, 8]]
+
+
+def test_dlc_identity_is_read_between_cells() -> None:
+    identity = torch.randn(1, 3, 10, 10, generator=torch.Generator().manual_seed(1))
+    maps = dlc_maps([(3, 4), (0, 19), (17, 11)], identity=identity)
+    peaks = find_peaks(replace(maps, side_stride=(8.0, 8.0)), min_confidence=0.01, cap=5)
+    large = torch.nn.functional.interpolate(identity, size=(80, 80), mode="bilinear", antialias=True).sigmoid()
+    x, y = peaks.xy.round().long().clamp(0, 79).T
+    assert torch.allclose(peaks.identity, large[0, :, y, x].T, atol=1e-5)
 
 
 @pytest.mark.parametrize("value", [NAN, float("inf"), -float("inf"), 0.0, 1e30])

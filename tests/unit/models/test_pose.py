@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from shoal.config.predict import PredictConfig
 from shoal.errors import ConfigError
 from shoal.models.decode import decode
-from shoal.models.features import _read_at
+from shoal.models.features import read_at
 from shoal.models.pose import LightBody, PoseMaps, PoseNet, shrink
 from shoal.models.targets import Labels, heatmaps
 
@@ -56,7 +56,7 @@ def test_coordinate_image(size: tuple[int, int], stride: int, scale: float) -> N
     # the map's last row may be read from half a shrunken pixel, so a hundredth of a cell is allowed
     assert (peaks.xy - xy).abs().max() < 0.02 * stride / scale
     assert (unique[0, :, :2] - xy).abs().max() < 0.02 * stride / scale
-    seen = _read_at(maps.features[0], peaks.image, peaks.xy, maps.feature_strides[0])
+    seen = read_at(maps.features[0], peaks.image, peaks.xy, maps.feature_strides[0])
     assert (seen - xy).abs().max() < 0.02 * stride / scale
 
 

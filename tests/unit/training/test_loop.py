@@ -14,7 +14,8 @@ from torch import nn
 from shoal.config.train import TrainConfig
 from shoal.errors import ConfigError, ResourceError
 from shoal.training import loop
-from shoal.training.loop import State, fit, is_out_of_memory, learning_rate
+from shoal.training.loop import State, fit, is_out_of_memory
+from shoal.training.schedule import learning_rate
 
 CPU = torch.device("cpu")
 CONFIG = TrainConfig(
@@ -28,7 +29,7 @@ class Line:
     n_steps = 5
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.sizes, self.evaluated = folder, [], []
+        self.folder, self.sizes, self.evaluated, self.ended = folder, [], [], []
         self.fail_above, self.nan_at = 99, None
 
     def batch(self, epoch: int, step: int) -> SimpleNamespace:
@@ -46,6 +47,9 @@ class Line:
     def evaluate(self, net: nn.Module, epoch: int) -> dict[str, float]:
         self.evaluated.append((epoch, net.weight.item()))
         return {"mAP": 10.0 - abs(epoch - 2)}
+
+    def epoch_done(self, end: loop.EpochEnd) -> None:
+        self.ended.append(end)
 
     def save(self, name: str, weights: dict, epoch: int, scores: dict, training: dict | None) -> None:
         torch.save({"weights": weights, "epoch": epoch, "scores": scores, "training": training}, self.folder / name)

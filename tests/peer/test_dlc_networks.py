@@ -1,0 +1,223 @@
+"""DeepLabCut's networks and shoal's give the same maps for the same weights, whoever wrote the file.
+
+Runs where ``SHOAL_DLC_PYTHON`` names a Python with deeplabcut 3.0.2 (``scripts/peer``). With ``SHOAL_STORE_PEER`` set
+the results go to ``tests/golden/dlc_networks.json``, which the ordinary tests compare with.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from shoal.config.predict import PredictConfig
+from shoal.io.dlc.labels import write_labels
+from shoal.io.dlc.project import write_config
+from shoal.io.dlc.pytorch_config import model_section, read_pytorch_config
+from shoal.models.decode import find_peaks, find_unique, peak_cap, score_limbs
+from shoal.models.dlc_networks import DlcBody
+from shoal.models.dlc_snapshots import open_snapshot, save_snapshot
+from shoal.types import Skeleton
+
+sys.path.insert(0, str(Path(__file__).parent))
+from made_weights import (  # noqa: E402
+    HEIGHT,
+    INDIVIDUALS,
+    KEYPOINTS,
+    NETS,
+    UNIQUE,
+    WIDTH,
+    made_images,
+    made_weight,
+    samples,
+)
+
+pytestmark = [pytest.mark.peer, pytest.mark.slow, pytest.mark.timeout(1800)]
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "dlc_networks.json"
+CHANNELS = (len(KEYPOINTS), 12, len(UNIQUE), len(INDIVIDUALS))  # all six pairs of four keypoints
+TOLERANCE = 1e-4  # of a map's range
+MAPS = {
+    "bodypart.heatmap": "heat", "bodypart.locref": "locref", "bodypart.paf": "limbs", "unique_bodypart.heatmap": "unique",
+    "unique_bodypart.locref": "unique_locref", "identity.heatmap": "identity",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def looked(tmp_path_factory) -> Path:
+    """A folder per network: DeepLabCut's configuration, snapshot and maps, and its maps of shoal's snapshot."""
+    python = os.environ.get("SHOAL_DLC_PYTHON")
+    if not python:
+        pytest.skip("SHOAL_DLC_PYTHON is not set")
+    root = tmp_path_factory.mktemp("networks")
+    _write_project(root / "project")
+    for net in NETS:
+        (root / net).mkdir()
+        body = made_body(net, seed=1)
+        save_snapshot(root / net / "shoal.pt", body, epoch=3, metrics={"metrics/test.mAP": 50.0}, losses={})
+    script = Path(__file__).with_name("dlc_maps.py")
+    words = [python, script, root / "project" / "config.yaml", root, *NETS]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=root)
+    assert done.returncode == 0, done.stderr[-600:]
+    return root
+
+
+def made_body(net: str, seed: int = 0) -> DlcBody:
+    """shoal's network with made weights."""
+    with torch.device("meta"):
+        body = DlcBody(net, CHANNELS)
+    state = {n: torch.from_numpy(made_weight(n, tuple(v.shape), seed)) for n, v in body.state_dict().items()}
+    body.load_state_dict(state, assign=True)
+    return body.eval()
+
+
+def _write_project(root: Path) -> None:
+    skeleton = Skeleton(KEYPOINTS, edges=[[0, 1], [0, 2], [0, 3]], unique=UNIQUE)
+    folder = root / "labeled-data" / "v"
+    folder.mkdir(parents=True)
+    random = np.random.default_rng(0)
+    images = [f"img{i}.png" for i in range(4)]
+    for image in images:
+        cv2.imwrite(str(folder / image), made_images()[0])
+    xy, unique_xy = random.uniform(5, 90, (4, 3, 4, 2)), random.uniform(5, 90, (4, 2, 2))
+    write_labels(
+        folder, scorer="me", skeleton=skeleton, individuals=INDIVIDUALS, images=images, xy=xy, unique_xy=unique_xy
+    )
+    write_config(
+        root / "config.yaml", task="p", scorer="me", date="Nov22", skeleton=skeleton, individuals=INDIVIDUALS,
+        videos={root / "videos" / "v.mp4": (WIDTH, HEIGHT)}, identity=True,
+    )  # fmt: skip
+
+
+def relative_error(found: np.ndarray, wanted: np.ndarray) -> float:
+    assert found.shape == wanted.shape
+    return float(np.abs(found - wanted).max() / np.ptp(wanted))
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_maps_of_deeplabcuts_snapshot(looked: Path, net: str) -> None:
+    theirs = np.load(looked / net / "maps.npz")
+    model = open_snapshot(looked / net / "snapshot-001.pt")
+    with torch.inference_mode():
+        maps = model.net(torch.from_numpy(made_images()))
+    error = {n: relative_error(getattr(maps, mine).numpy(), theirs[f"maps.{n}"]) for n, mine in MAPS.items()}
+    assert max(error.values()) <= TOLERANCE
+    if os.environ.get("SHOAL_STORE_PEER"):
+        _store(net, model.net.body, theirs, error)
+
+
+def _store(net: str, body, theirs, error: dict[str, float]) -> None:
+    stored = json.loads(GOLDEN.read_text()) if GOLDEN.is_file() else {}
+    shapes = sorted(f"{name} {tuple(value.shape)}" for name, value in body.state_dict().items())
+    stored[net] = {
+        "tensors": len(shapes),
+        "keys_sha256": hashlib.sha256("\n".join(shapes).encode()).hexdigest(),
+        "relative_error": {name: float(f"{value:.2g}") for name, value in error.items()},
+        "maps": {
+            name: {
+                "shape": list(theirs[f"maps.{name}"].shape),
+                "range": float(f"{np.ptp(theirs[f'maps.{name}']):.6g}"),
+                "samples": [float(f"{value:.7g}") for value in samples(theirs[f"maps.{name}"])],
+            }
+            for name in MAPS
+        },
+    }
+    GOLDEN.write_text(json.dumps(dict(sorted(stored.items())), indent=1) + "\n")
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_deeplabcut_loads_shoals_snapshot(looked: Path, net: str) -> None:
+    theirs = np.load(looked / net / "maps_of_shoal.npz")
+    (looked / net / "snapshot-003.pt").write_bytes((looked / net / "shoal.pt").read_bytes())
+    model = open_snapshot(looked / net / "snapshot-003.pt")
+    assert (model.epoch, model.scores) == (3, {"mAP": 50.0})
+    with torch.inference_mode():
+        maps = model.net(torch.from_numpy(made_images()))
+    for name, mine in MAPS.items():
+        assert relative_error(getattr(maps, mine).numpy(), theirs[f"maps.{name}"]) <= TOLERANCE
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_predictions(looked: Path, net: str) -> None:
+    """Unique keypoints and identity scores are DeepLabCut's; so is every keypoint that it gave an animal.
+
+    At stride 1 (HRNet) DeepLabCut's keypoints lie half a pixel left of and above of where its targets were.
+    """
+    theirs = np.load(looked / net / "maps.npz")
+    model = open_snapshot(looked / net / "snapshot-001.pt")
+    with torch.inference_mode():
+        maps = model.net(torch.from_numpy(made_images()))
+        unique = find_unique(maps, min_confidence=0.0).numpy()
+        peaks = find_peaks(maps, min_confidence=0.01, cap=10_000)
+    bias = 0.5 if maps.stride[0] == 1 else 0.0
+    wanted = theirs["found.unique_bodypart.poses"][:, 0]
+    assert np.abs(unique - wanted).max() < 0.01
+    enlarged = theirs["found.identity.heatmap"]
+    n_found = 0
+    for image, animal, keypoint in np.ndindex(*theirs["found.bodypart.poses"].shape[:3]):
+        x, y, score = theirs["found.bodypart.poses"][image, animal, keypoint, :3]
+        if not np.isfinite(x) or score < 0:
+            continue
+        mine = ((peaks.image == image) & (peaks.keypoint == keypoint)).numpy()
+        distance = np.hypot(*(peaks.xy.numpy()[mine] - bias - [x, y]).T)
+        nearest = int(distance.argmin())
+        assert distance[nearest] < 0.01
+        assert abs(peaks.confidence.numpy()[mine][nearest] - score) < 1e-3
+        column, row = np.clip(np.round(peaks.xy.numpy()[mine][nearest]).astype(int), 0, np.array(enlarged.shape[2:0:-1]) - 1)
+        assert np.abs(peaks.identity.numpy()[mine][nearest] - enlarged[image, row, column]).max() < 1e-3
+        n_found += 1
+    assert n_found >= 8
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_affinities(looked: Path, net: str) -> None:
+    """DeepLabCut's mean affinity of an animal is the mean of shoal's over some of its limbs."""
+    theirs = np.load(looked / net / "maps.npz")["found.bodypart.poses"]
+    model = open_snapshot(looked / net / "snapshot-001.pt")
+    config = PredictConfig(min_confidence=0.01, max_limbs=10_000, min_affinity=0.0)
+    with torch.inference_mode():
+        maps = model.net(torch.from_numpy(made_images()))
+        peaks = find_peaks(maps, min_confidence=0.01, cap=peak_cap(config, 1000, 4))
+        limbs = score_limbs(maps, peaks, torch.from_numpy(np.array(model.edges)), config=config)
+    bias = 0.5 if maps.stride[0] == 1 else 0.0
+    n_explained = n_animals = 0
+    for image, animal in np.ndindex(*theirs.shape[:2]):
+        number = {}
+        for k in range(4):
+            rows = np.flatnonzero(((peaks.image == image) & (peaks.keypoint == k)).numpy())
+            distance = np.hypot(*(peaks.xy.numpy()[rows] - bias - theirs[image, animal, k, :2]).T)
+            if len(rows) and np.nanmin(np.r_[distance, np.inf]) < 0.01:
+                number[k] = int(peaks.number[rows[np.nanargmin(distance)]])
+        mine = [
+            float(limbs.affinity[i])
+            for i in np.flatnonzero((limbs.image == image).numpy())
+            if int(limbs.source[i]) in number.values() and int(limbs.target[i]) in number.values()
+        ]
+        if len(number) < 2 or not mine:
+            continue
+        n_animals += 1
+        subsets = [np.array(mine)[[bool(bits >> i & 1) for i in range(len(mine))]] for bits in range(1, 2 ** len(mine))]
+        n_explained += min(abs(s.mean() - theirs[image, animal, 0, 4]) for s in subsets) < 0.002
+    assert n_animals >= 2
+    assert n_explained == n_animals
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_the_configuration_describes_the_same_network(looked: Path, net: str) -> None:
+    """What shoal writes as section ``model`` has the layers of what DeepLabCut writes."""
+    theirs = read_pytorch_config(looked / net / "pytorch_config.yaml")["model"]
+    graph = [list(edge) for edge in theirs["heads"]["bodypart"]["predictor"]["graph"]]
+    mine = model_section(net, len(INDIVIDUALS), len(KEYPOINTS), len(UNIQUE), graph, identity=True)
+    assert mine["backbone_output_channels"] == theirs["backbone_output_channels"]
+    assert set(mine["heads"]) == set(theirs["heads"])
+    for name, head in mine["heads"].items():
+        for key in ("heatmap_config", "locref_config", "paf_config", "num_stages"):
+            assert head.get(key) == theirs["heads"][name].get(key)
