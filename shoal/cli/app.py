@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -23,6 +21,7 @@ from shoal.cli.status import status
 from shoal.cli.track import track
 from shoal.cli.train import train
 from shoal.errors import ResourceError, ShoalError
+from shoal.run.console import keep_kernels
 
 app = typer.Typer(
     name="shoal",
@@ -62,8 +61,7 @@ for command, panel in (
 
 def main() -> None:
     """Entry point: runs the command and turns shoal's errors into one line and an exit code."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "shoal" / "numba"
-    os.environ.setdefault("NUMBA_CACHE_DIR", str(cache))  # the package's own folder may be read-only
+    keep_kernels()
     try:
         app()
     except ShoalError as error:

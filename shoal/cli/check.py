@@ -1,4 +1,4 @@
-"""``shoal check``: what shoal understands of a project, or of this machine."""
+"""``shoal check``: what shoal understands of a project, of a file, or of this machine."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from shoal.cli.session import session
 
 def check(
     project: Annotated[
-        Path | None, typer.Argument(help="DeepLabCut project folder or its config.yaml; without it: this machine")
+        Path | None,
+        typer.Argument(help="DeepLabCut project, run folder, or any file of either; without it: this machine"),
     ] = None,
     decode: Annotated[bool, typer.Option("--decode", help="decode every image, not only its header")] = False,
     settings: Annotated[bool, typer.Option("--settings", help="list every setting with its default")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show what shoal understands of PROJECT, all its faults, and which folders' labels look wrong."""
+    """Show what shoal understands of PROJECT, its faults and suspicious folders; or say what a file contains."""
     console = Console(soft_wrap=False, width=None if Console().is_terminal else 140, highlight=False)
     if settings:
         _show(console, list_settings(), as_json, _print_settings)
@@ -34,11 +35,12 @@ def check(
             machine = check_machine()
         _show(console, machine, as_json, _print_machine)
     else:
-        from shoal.run.check import check_project
+        from shoal.run.check import check_path
 
         with session():
-            understood = check_project(project, decode=decode)
-        _show(console, understood | {"given": str(project)}, as_json, _print_project)
+            understood = check_path(project, decode=decode)
+        printer = _print_file if "file" in understood else _print_project
+        _show(console, understood | {"given": str(project)}, as_json, printer)
 
 
 def list_settings() -> list[dict[str, Any]]:
@@ -100,6 +102,12 @@ def _print_machine(console: Console, found: dict[str, Any]) -> None:
     if not found["misfits"]:
         console.print("everything fits")
     console.print("\nnext: shoal check PROJECT", markup=False)
+
+
+def _print_file(console: Console, found: dict[str, Any]) -> None:
+    console.print(f"{found['file']}: {found['kind']}", markup=False, soft_wrap=True)
+    for line in found["says"]:
+        console.print(f"  {line}", markup=False, soft_wrap=True)
 
 
 def _print_project(console: Console, found: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from shoal.cli.session import report, session
 def export(
     runs: Annotated[list[Path], typer.Argument(help="run folders (VIDEO.shoal)")],
     csv: Annotated[bool, typer.Option("--csv", help="csv files as well")] = False,
+    pickles: Annotated[bool, typer.Option("--pickles", help="DeepLabCut's four pickles as well")] = False,
     beside_video: Annotated[bool, typer.Option("--beside-video", help="write beside the video, as DeepLabCut")] = False,
     format: Annotated[str, typer.Option("--format", help="dlc: DeepLabCut's h5")] = "dlc",
     dest: Dest = None,
@@ -26,7 +27,8 @@ def export(
     from shoal.run.steps import export
 
     with session(verbose=verbose, quiet=quiet):
-        done = for_each(runs, lambda run: export(run, dest=dest, format=format, csv=csv, beside_video=beside_video))
+        look = {"format": format, "csv": csv, "pickles": pickles, "beside_video": beside_video}
+        done = for_each(runs, lambda run: export(run, dest=dest, **look))
     files = [file for files in done.results for file in files]
     report({"files": files, "failures": done.failures}, as_json=as_json, next_command=["shoal", "status", *runs])
     raise_failures(done)

@@ -23,3 +23,6 @@ class PredictConfig(Settings):
     chunk_frames: int = Field(
         default=0, ge=0, description="frames per chunk file; 0 = about a minute's work, 64 to 4096"
     )
+    crop: tuple[int, int, int, int] | None = Field(
+        default=None, description="x1, x2, y1, y2: only this part of the frame is looked at; none = all of it"
+    )

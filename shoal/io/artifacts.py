@@ -101,6 +101,24 @@ def load_table(path: Path, kind: type[T]) -> T:
         ) from error
 
 
+def outline_table(path: Path) -> tuple[str, dict[str, tuple[int, ...]]]:
+    """Type of a saved table, and the shape of each column.
+
+    Raises:
+        ArtifactError: not a table of shoal.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            schema = json.loads(str(_read_array(archive, SCHEMA)))
+            names = [n.removesuffix(".npy") for n in archive.namelist()]
+            shapes = {name: _read_array(archive, name).shape for name in names if name != SCHEMA}
+            return str(schema["table"]["type"]), shapes
+    except (zipfile.BadZipFile, KeyError, ValueError, TypeError, OSError, EOFError) as error:
+        raise ArtifactError(
+            f"expected a table of shoal, got a file that cannot be read ({error})\nwhere: {path}"
+        ) from error
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write JSON with sorted keys, atomically; see ``json_ready``."""
     write_atomic(path, (json.dumps(json_ready(value), indent=1, sort_keys=True) + "\n").encode())

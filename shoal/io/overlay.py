@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float32, Int64, Shaped, UInt8
 from numpy import ndarray
 
 from shoal.config.render import RenderConfig
+from shoal.errors import InputError
 from shoal.types import Detections, Poses, Skeleton, Tracks
 
 Image = UInt8[ndarray, "H W 3"]
@@ -39,6 +40,10 @@ class Pen:
     text: float
     colors: tuple[tuple[int, int, int], ...]
 
+    def color(self, number: int | np.integer) -> tuple[int, int, int]:
+        """Of individual or keypoint ``number``; beyond the last they begin again."""
+        return self.colors[int(number) % len(self.colors)]
+
 
 def color_of(number: int) -> tuple[int, int, int]:
     """Colour of individual ``number``, the same in every picture that shoal makes.
@@ -53,11 +58,41 @@ def color_of(number: int) -> tuple[int, int, int]:
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
+def map_colors(colormap: str, n: int) -> tuple[tuple[int, int, int], ...]:
+    """Colours of n individuals or keypoints: evenly from a colour map, as DLC, or shoal's own if it has no name.
+
+    Raises:
+        InputError: no such colour map.
+    """
+    if not colormap:
+        return tuple(color_of(i) for i in range(n))
+    import matplotlib
+
+    try:
+        found = matplotlib.colormaps[colormap].resampled(max(n, 2))
+    except (KeyError, ValueError) as error:
+        raise InputError(f"expected a colour map of matplotlib, got '{colormap}'") from error
+    return tuple(tuple(round(255 * channel) for channel in found(i)[:3]) for i in range(n))  # pyright: ignore[reportReturnType]
+
+
+def see_through(draw: Draw, alpha: float) -> Draw:
+    """The same drawing, so opaque that ``alpha`` of it and ``1 - alpha`` of the picture are seen."""
+    if alpha >= 1:
+        return draw
+
+    def blended(image: Image, frame: int) -> None:
+        under = image.copy()
+        draw(image, frame)
+        cv2.addWeighted(image, alpha, under, 1 - alpha, 0, dst=image)
+
+    return blended
+
+
 def make_pen(config: RenderConfig, *, width: int, height: int, n_colors: int) -> Pen:
     """Sizes that suit the frame, and one colour per individual or keypoint."""
     size = min(width, height)
     dot = config.dot_px or max(2, round(size / 280))
-    colors = tuple(color_of(i) for i in range(max(n_colors, 1)))
+    colors = map_colors(config.colormap, max(n_colors, 1))
     return Pen(dot=dot, line=max(1, round(size / 600)), text=max(0.35, size / 1600), colors=colors)
 
 
@@ -81,7 +116,9 @@ def track_drawer(
         size: (width, height) of frames.
     """
     poses, by_keypoint = tracks.poses, config.color_by == "keypoint"
-    n_colors = max(skeleton.n_keypoints, tracks.n_tracks)
+    n_colors = max(skeleton.n_keypoints, tracks.n_tracks, len(names))
+    if config.colormap:  # a map is spread over what is coloured
+        n_colors = max(skeleton.n_keypoints if by_keypoint else len(names), 1)
     pen = make_pen(config, width=size[0], height=size[1], n_colors=n_colors)
     shown = (poses.confidence >= config.min_confidence) & ~np.isnan(poses.xy).any(axis=2)
     shown &= (tracks.track >= 0)[:, None]
@@ -96,13 +133,13 @@ def track_drawer(
             if not shown[row].any():
                 continue
             number = int(tracks.track[row])
-            _animal(image, poses.xy[row], shown[row], limbs, pen, color=None if by_keypoint else pen.colors[number])
+            _animal(image, poses.xy[row], shown[row], limbs, pen, color=None if by_keypoint else pen.color(number))
         if config.labels:
             for row in range(start, stop):
                 number = int(tracks.track[row])
                 if shown[row].any():
                     name = names[number] if number < len(names) else str(number + 1)
-                    _name(image, name, poses.xy[row][shown[row]], pen, pen.colors[number])
+                    _name(image, name, poses.xy[row][shown[row]], pen, pen.color(number))
 
     return draw
 
@@ -119,7 +156,7 @@ def detection_drawer(
     def draw(image: Image, frame: int) -> None:
         start, stop = np.searchsorted(frames, [frame, frame + 1]).tolist()
         for (x, y), k in zip(fixed[start:stop].tolist(), keypoint[start:stop].tolist(), strict=True):
-            _dot(image, x, y, pen, pen.colors[k])
+            _dot(image, x, y, pen, pen.color(k))
         if config.labels:
             _legend(image, skeleton.keypoints, pen)
 
@@ -165,9 +202,9 @@ def draw_labels(
                 if is_truth:
                     at = x >> SHIFT, y >> SHIFT
                     cv2.drawMarker(image, at, INK, cv2.MARKER_CROSS, 7 * pen.dot, pen.line + 2, cv2.LINE_AA)
-                    cv2.drawMarker(image, at, pen.colors[k], cv2.MARKER_CROSS, 7 * pen.dot, pen.line, cv2.LINE_AA)
+                    cv2.drawMarker(image, at, pen.color(k), cv2.MARKER_CROSS, 7 * pen.dot, pen.line, cv2.LINE_AA)
                 else:
-                    _dot(image, x, y, pen, pen.colors[k])
+                    _dot(image, x, y, pen, pen.color(k))
 
 
 def _animal(
@@ -186,7 +223,7 @@ def _animal(
         cv2.polylines(image, lines, False, color or (235, 235, 235), pen.line, cv2.LINE_AA, SHIFT)
     for k in np.flatnonzero(shown):
         x, y = points[k].tolist()
-        _dot(image, x, y, pen, color or pen.colors[k])
+        _dot(image, x, y, pen, color or pen.color(k))
 
 
 def _dot(image: Image, x: int, y: int, pen: Pen, color: tuple[int, int, int]) -> None:
@@ -201,7 +238,7 @@ def _trails(image: Image, centre: Float32[ndarray, "M 2"], track: Int64[ndarray,
     for number in np.unique(track).tolist():
         path = centre[track == number]
         middle = len(path) // 2
-        color = pen.colors[number]
+        color = pen.color(number)
         if middle:
             dim = tuple(round(0.6 * c) for c in color)
             cv2.polylines(image, [path[: middle + 1]], False, dim, pen.line, cv2.LINE_AA, SHIFT)
@@ -250,8 +287,8 @@ def _legend(image: Image, names: Sequence[str], pen: Pen) -> None:
     step = _stamp("Ag", pen.text, INK)[0].shape[0]
     for i, name in enumerate(names):
         y = image.shape[0] - 8 - step * (len(names) - i)
-        _dot(image, 14 << SHIFT, (y + step // 2) << SHIFT, pen, pen.colors[i])
-        _text(image, name, (24, y), pen, pen.colors[i])
+        _dot(image, 14 << SHIFT, (y + step // 2) << SHIFT, pen, pen.color(i))
+        _text(image, name, (24, y), pen, pen.color(i))
 
 
 def _centres(xy: Float32[ndarray, "M K 2"], shown: Bool[ndarray, "M K"]) -> Float32[ndarray, "M 2"]:

@@ -116,6 +116,16 @@ def _probe(path: Path, size: int, mtime_ns: int) -> VideoInfo:
     )  # fmt: skip
 
 
+def count_frames(path: Path) -> int:
+    """Frames that a file lists, readable or not; 0 for a recording without any.
+
+    Raises:
+        VideoError: it is not a video.
+    """
+    with open_container(Path(path)) as container:
+        return len(read_index(container, container.streams.video[0]).pts)
+
+
 def read_frames(
     path: Path, *, start: int = 0, stop: int | None = None, batch: int = 8, chunk: int = 0
 ) -> Generator[FrameBatch, None, None]:

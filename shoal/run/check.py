@@ -8,10 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from shoal.io.artifacts import outline_table, read_entry
 from shoal.io.dlc.config_file import read_config
+from shoal.io.dlc.describe import describe_file
 from shoal.io.dlc.images import image_size
 from shoal.io.dlc.project import read_project
 from shoal.io.dlc.training_set import Shuffle, next_shuffle, read_shuffles
+from shoal.io.video import probe
+from shoal.run.batch import VIDEO_SUFFIXES
+from shoal.run.folder import open_folder, read_card
 from shoal.stages.plausibility import gather_labels, judge_labels
 from shoal.types import Project
 
@@ -91,3 +96,50 @@ def _shuffle(shuffle: Shuffle) -> dict[str, Any]:
         "snapshots": [snapshot.path.name for snapshot in shuffle.snapshots],
         "notes": list(shuffle.notes),
     }
+
+
+def check_path(path: Path, *, decode: bool = False) -> dict[str, Any]:
+    """Say what a project, a run folder or any file of DLC or shoal is.
+
+    Args:
+        path: project folder, its config.yaml, run folder, or file.
+        decode: of projects: decode every image.
+
+    Returns:
+        As ``check_project`` for projects; ``file``, ``kind``, ``says`` and figures otherwise.
+
+    Raises:
+        InputError: damaged, or of no kind that shoal knows.
+    """
+    path = Path(path)
+    if (path / "video.json").is_file():
+        return {"file": str(path)} | _run_folder(path)
+    if path.is_dir() or path.name == "config.yaml" or not path.exists():
+        return check_project(path, decode=decode)
+    return {"file": str(path)} | _file(path)
+
+
+def _file(path: Path) -> dict[str, Any]:
+    suffix = path.suffix.lower()
+    if suffix == ".npz":
+        name, rows = outline_table(path)
+        says = [f"{column}: {' x '.join(map(str, shape)) or 'one value'}" for column, shape in rows.items()]
+        return {"kind": f"table {name} of a run folder", "says": says}
+    if suffix in VIDEO_SUFFIXES:
+        info = probe(path)
+        seconds = info.n_frames / float(info.fps)
+        says = [
+            f"{info.n_frames} frames of {info.width} x {info.height} px, {seconds:.1f} s at {float(info.fps):.3f}/s"
+        ]
+        says.append(f"codec {info.codec}{', frame rate varies' if info.is_variable else ''}")
+        return {"kind": "video", "says": says, "frames": info.n_frames, "size": [info.width, info.height]}
+    return describe_file(path)
+
+
+def _run_folder(path: Path) -> dict[str, Any]:
+    about, card = open_folder(path), read_card(path)
+    says = [f"what shoal found in {about['path']}: {about['n_frames']} frames"]
+    says.append(f"network {card.name}; keypoints: {', '.join(card.skeleton.keypoints)}")
+    stitched = read_entry(path, "stitch")
+    says.append(f"{stitched['counts']['tracks']} tracks" if stitched else "not tracked yet")
+    return {"kind": "run folder", "says": says, "frames": about["n_frames"]}

@@ -8,9 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import Float64
+from numpy import ndarray
 
 from shoal.io.artifacts import write_atomic
-from shoal.io.overlay import color_of
+from shoal.io.dlc.pose_table import SINGLE
+from shoal.io.dlc.results import read_tracks_file
+from shoal.io.overlay import color_of, map_colors
 from shoal.run.folder import fps_of, open_folder, read_animals, read_card
 from shoal.types import Tracks
 
@@ -54,6 +58,96 @@ def plot_run(run_dir: Path, dest: Path | None = None) -> list[Path]:
         _save(_timeline(tracks, names, float(fps_of(about))), folder / "timeline.png"),
         _save(_trajectories(tracks, names, size), folder / "trajectories.png"),
     ]
+
+
+def plot_trajectories(
+    tracks_file: Path,
+    folder: Path,
+    *,
+    suffix: str = "",
+    keypoints: Sequence[str] | None = None,
+    individuals: Sequence[str] | None = None,
+    pcutoff: float = 0.6,
+    colormap: str = "rainbow",
+    imagetype: str = ".png",
+    resolution: int = 100,
+    linewidth: float = 1.0,
+) -> list[Path]:
+    """DLC's four pictures of each individual: ``{trajectory,plot,plot-likelihood,hist}<suffix><individual>.png``.
+
+    Where its keypoints went, x (solid) and y (dashed) over frames, likelihood over frames, and a histogram of steps.
+
+    Args:
+        tracks_file: h5 or csv.
+        folder: where the pictures go (DLC: ``plot-poses/<video stem>``).
+        suffix: ``_filtered`` for filtered tracks.
+        keypoints: to show; None = all.
+        individuals: to show; None = all.
+        pcutoff: keypoints below are not drawn.
+        colormap: of matplotlib; spread over the keypoints.
+        imagetype: file suffix.
+        resolution: dots per inch.
+        linewidth: points.
+
+    Raises:
+        ProjectError: no tracks file.
+        InputError: no such colour map.
+    """
+    content = read_tracks_file(tracks_file)
+    n_frames = content.tracks.span[1]
+    shown = [(name, content.tracks.track == i, content.tracks.poses) for i, name in enumerate(content.names)]
+    if content.skeleton.unique:
+        shown.append((SINGLE, np.ones(len(content.unique), bool), content.unique))
+    written: list[Path] = []
+    for name, rows, poses in shown:
+        if individuals is not None and name not in individuals:
+            continue
+        parts = content.skeleton.unique if poses is content.unique else content.skeleton.keypoints
+        wanted = [k for k, part in enumerate(parts) if keypoints is None or part in keypoints]
+        dense = np.full((n_frames, len(parts), 3), np.nan)
+        dense[poses.frame[rows], :, :2] = poses.xy[rows]
+        dense[poses.frame[rows], :, 2] = poses.confidence[rows]
+        colors = [(r / 255, g / 255, b / 255) for r, g, b in map_colors(colormap, len(parts))]
+        figures = _four(dense[:, wanted], [parts[k] for k in wanted], [colors[k] for k in wanted], pcutoff, linewidth)
+        for kind, figure in figures.items():
+            figure.set_dpi(resolution)
+            written.append(_save(figure, folder / f"{kind}{suffix}{name}{imagetype}"))
+    return written
+
+
+def _four(
+    dense: Float64[ndarray, "F K 3"],
+    names: Sequence[str],
+    colors: Sequence[tuple[float, float, float]],
+    pcutoff: float,
+    linewidth: float,
+) -> dict[str, Figure]:
+    """The four pictures of one individual."""
+    figures = {"trajectory": _figure(6, 4.5), "plot": _figure(10, 4), "plot-likelihood": _figure(10, 3)}
+    figures["hist"] = _figure(6, 4)
+    axes = {kind: figure.subplots() for kind, figure in figures.items()}
+    frames = np.arange(len(dense))
+    for k, (name, color) in enumerate(zip(names, colors, strict=True)):
+        sure = dense[:, k, 2] >= pcutoff
+        xy = np.where(sure[:, None], dense[:, k, :2], np.nan)
+        axes["trajectory"].plot(xy[:, 0], xy[:, 1], ".", color=color, markersize=2 * linewidth, label=name)
+        axes["plot"].plot(frames, xy[:, 0], "-", color=color, linewidth=linewidth, label=name)
+        axes["plot"].plot(frames, xy[:, 1], "--", color=color, linewidth=linewidth)
+        axes["plot-likelihood"].plot(frames, dense[:, k, 2], "-", color=color, linewidth=linewidth, label=name)
+        steps = np.diff(xy, axis=0)
+        if np.isfinite(steps).any():
+            limit = max(float(np.nanpercentile(np.abs(steps), 99.5)), 1e-6)
+            steps = np.clip(steps[np.isfinite(steps)], -limit, limit)
+            axes["hist"].hist(steps, bins=60, histtype="step", color=color, linewidth=linewidth, label=name)
+    axes["trajectory"].set(xlabel="x (px)", ylabel="y (px)")
+    axes["trajectory"].invert_yaxis()
+    axes["plot"].set(xlabel="frame", ylabel="x (solid), y (dashed), px")
+    axes["plot-likelihood"].set(xlabel="frame", ylabel="likelihood", ylim=(0, 1.02))
+    axes["hist"].set(xlabel="step between frames (px)", ylabel="count")
+    for axis in axes.values():
+        if axis.get_legend_handles_labels()[0]:
+            axis.legend(fontsize=6, ncols=2)
+    return figures
 
 
 def _timeline(tracks: Tracks, names: Sequence[str], fps: float) -> Figure:

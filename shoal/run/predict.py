@@ -19,6 +19,7 @@ from numpy import ndarray
 
 from shoal.config.predict import PredictConfig
 from shoal.config.run import RunConfig
+from shoal.errors import ConfigError
 from shoal.io.artifacts import fingerprint, is_done, load_table, read_entry, save_table, write_entry
 from shoal.io.stream import ordered_map, prefetch
 from shoal.io.video import VideoInfo, read_frames
@@ -67,12 +68,29 @@ class Prints:
 
 def fingerprints(info_identity: str, card: ModelCard, config: RunConfig) -> Prints:
     """Fingerprints of ``predict`` (network) and ``assemble`` (poses and samples); batch sizes do not count."""
-    settings = config.predict.model_dump(mode="json", exclude={"batch_size", "chunk_frames"})
+    settings = config.predict.model_dump(mode="json", exclude={"batch_size", "chunk_frames"}) | {"max_peaks": 0}
+    if settings["crop"] is None:
+        del settings["crop"]  # runs made before there were crops stay valid
     settings |= {"device": card.device, "feature_size": config.sample.feature_size, "cap": peak_cap(config, card)}
     predict = fingerprint("predict", VERSION, settings, checkpoint=card.sha, video=info_identity)
     version = assembling.VERSION * 1000 + sampling.VERSION
     assemble = fingerprint("assemble", version, [config.assemble, config.sample], inputs=[predict])
     return Prints(predict, assemble)
+
+
+def cropped(batch: FrameBatch, crop: tuple[int, int, int, int] | None) -> FrameBatch:
+    """The part of frames that is looked at; positions still come out in the whole frame.
+
+    Raises:
+        ConfigError: the part leaves the frame.
+    """
+    if crop is None:
+        return batch
+    x1, x2, y1, y2 = crop
+    height, width = batch.images.shape[1:3]
+    if not (0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height):
+        raise ConfigError(f"expected a crop x1, x2, y1, y2 within {width} x {height} px, got {list(crop)}")
+    return FrameBatch(batch.frame, np.ascontiguousarray(batch.images[:, y1:y2, x1:x2]), np.array([x1, y1], np.float64))
 
 
 def peak_cap(config: RunConfig, card: ModelCard) -> int:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
 from shoal.config.render import RenderConfig
 from shoal.errors import InputError
-from shoal.io.overlay import Draw, Image, detection_drawer, draw_clock, track_drawer, unique_drawer
+from shoal.io.overlay import Draw, Image, detection_drawer, draw_clock, see_through, track_drawer, unique_drawer
 from shoal.io.stream import ordered_map, prefetch
 from shoal.io.video import VideoInfo, VideoWriter, read_images
 from shoal.run.folder import (
@@ -61,7 +62,7 @@ def render(
         raise InputError(f"expected frames within 0-{info.n_frames}, got {frames}\nwhere: {info.path}")
     name = {"tracks": "labeled", "detections": "full"}[config.what]
     target = Path(dest or run_dir / "export") / f"{info.path.stem}_{name}.mp4"
-    draw = _span_drawer(run_dir, config, card, info)
+    draw = see_through(_span_drawer(run_dir, config, card, info), config.alpha)
     draw_video(info, target, draw, config, frames=(start, stop), on_progress=on_progress)
     return target
 
@@ -73,13 +74,18 @@ def draw_video(
     config: RenderConfig,
     *,
     frames: Span,
+    only: Sequence[int] | None = None,
     on_progress: OnProgress = no_progress,
 ) -> None:
     """Decode in one thread, draw in another, encode in this one (x264 has threads of its own).
 
-    Frames that cannot be read last longer in the picture before them.
+    Frames that cannot be read last longer in the picture before them. With ``only``, the video consists of these
+    frames, one after the other.
     """
     start, stop = frames
+    place = {number: i for i, number in enumerate(range(start, stop))}
+    if only is not None:
+        place = {number: i for i, number in enumerate(sorted({n for n in only if start <= n < stop}))}
 
     def drawn(item: tuple[int, Image]) -> tuple[int, Image]:
         number, image = item
@@ -88,7 +94,9 @@ def draw_video(
             draw_clock(image, number, float(info.fps))
         return item
 
-    images = prefetch(read_images(info, start=start, stop=stop), AHEAD)
+    first, last = min(place, default=start), max(place, default=start) + 1
+    chosen = (item for item in read_images(info, start=first, stop=last) if item[0] in place)
+    images = prefetch(chosen, AHEAD)
     pictures = ordered_map(drawn, images, workers=1)
     with (
         contextlib.closing(images),
@@ -96,8 +104,8 @@ def draw_video(
         VideoWriter(target, fps=Fraction(info.fps), preset=config.preset, crf=config.crf) as writer,
     ):
         for number, image in pictures:
-            writer.write(image, number - start)
-            on_progress("render", number - start + 1, stop - start)
+            writer.write(image, place[number])
+            on_progress("render", place[number] + 1, len(place))
 
 
 def _span_drawer(run_dir: Path, config: RenderConfig, card: ModelCard, info: VideoInfo) -> Draw:

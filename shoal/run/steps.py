@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy import ndarray
 
 from shoal.config.run import RunConfig, load_config
 from shoal.errors import ArtifactError, InputError, ShoalError, Stopped
@@ -20,7 +21,6 @@ from shoal.io.artifacts import (
     read_entry,
     remove_partial,
     save_table,
-    write_atomic,
     write_entry,
     write_json,
 )
@@ -32,7 +32,6 @@ from shoal.run.folder import (
     find_folder,
     open_folder,
     plan_spans,
-    read_animals,
     read_card,
     read_config,
     read_spans,
@@ -43,14 +42,18 @@ from shoal.run.folder import (
     write_video,
 )
 from shoal.run.plan import chunk_size, missing, spans
+<<<<<<< HEAD
 from shoal.run.predict import Engine, Prints, fingerprints, measure_speed, predict, reassemble
+=======
+from shoal.run.predict import Engine, Prints, cropped, fingerprints, measure_speed, peak_cap, predict, reassemble
+from shoal.run.stopping import Stopped, stop_requests
+>>>>>>> h2
 from shoal.stages import associate as associating
 from shoal.stages import stitch as stitching
-from shoal.types import Decisions, OnProgress, Poses, Span, Tracks, no_progress, select
+from shoal.types import Decisions, Detections, FrameBatch, OnProgress, Poses, Span, Tracks, no_progress
 
 log = logging.getLogger(__name__)
 
-EXPORT_BYTES = 4e9  # of one table in memory
 TABLES = ("detections", "unique", "poses", "appearance", "tracklets", "tracks", "manifest")
 
 
@@ -75,9 +78,12 @@ def load_engine(model: Path, config: RunConfig) -> Engine:
     card = ModelCard(name, loaded.sha, loaded.skeleton, loaded.edges, loaded.individuals, device.type)
     log.info("network %s on %s", name, describe(device, config.predict.precision))
     n_animals, feature_size = config.stitch.n_animals, config.sample.feature_size
-    return Engine(
-        card, lambda batch: detect(loaded, batch, config.predict, n_animals=n_animals, feature_size=feature_size)
-    )
+
+    def look(batch: FrameBatch) -> tuple[Detections, Poses, ndarray]:
+        part = cropped(batch, config.predict.crop)
+        return detect(loaded, part, config.predict, n_animals=n_animals, feature_size=feature_size)
+
+    return Engine(card, look)
 
 
 def analyze(
@@ -110,6 +116,9 @@ def analyze(
     config = config or load_config()
     info = probe(Path(video))
     engine = model if isinstance(model, Engine) else load_engine(Path(model), config)
+    # as a number: otherwise tracking again with another count of animals would ask for another analysis
+    capped = config.predict.model_copy(update={"max_peaks": peak_cap(config, engine.card)})
+    config = config.model_copy(update={"predict": capped})
     run_dir = find_folder(info, dest)
     if overwrite:
         for name in TABLES:
@@ -182,7 +191,13 @@ def change_config(run_dir: Path, file: Path | None = None, overrides: Sequence[s
 
 
 def export(
-    run_dir: Path, *, dest: Path | None = None, format: str = "dlc", csv: bool = False, beside_video: bool = False
+    run_dir: Path,
+    *,
+    dest: Path | None = None,
+    format: str = "dlc",
+    csv: bool = False,
+    pickles: bool = False,
+    beside_video: bool = False,
 ) -> tuple[Path, ...]:
     """Write poses and tracks as DeepLabCut's files: ``<stem>.h5`` and ``<stem>_el.h5``.
 
@@ -191,6 +206,7 @@ def export(
         dest: folder for the files; None = ``export/`` of the run folder.
         format: ``dlc`` is the only one so far.
         csv: write csv files as well.
+        pickles: write ``_full``, ``_meta``, ``_assemblies`` and ``_el`` pickles as well.
         beside_video: write beside the video, where DeepLabCut looks for them.
 
     Returns:
@@ -200,11 +216,12 @@ def export(
         ArtifactError: not tracked yet.
         InputError: unknown format.
     """
-    from shoal.io.dlc.results import write_poses, write_tracks
+    from shoal.run.dlc_files import write_dlc_files
 
     if format != "dlc":
         raise InputError(f"expected format dlc, got '{format}'")
     run_dir = Path(run_dir)
+<<<<<<< HEAD
     about, card, tracks = open_folder(run_dir), read_card(run_dir), _exportable(read_animals(run_dir))
     unique = read_spans(run_dir, "unique", Poses) if card.skeleton.unique else None
     poses = select(tracks.poses, tracks.poses.item < len(card.individuals))  # best first; DLC has no more columns
@@ -235,6 +252,11 @@ def export(
         write_atomic(tracks_file, tracks_to)
         written += [poses_file, tracks_file]
     return tuple(written)
+=======
+    folder = Path(open_folder(run_dir)["path"]).parent if beside_video else dest
+    more = ("full", "meta", "assemblies", "tracklets") if pickles else ()
+    return write_dlc_files(run_dir, dest=folder, what=("poses", "tracks", *more), csv=csv)
+>>>>>>> h2
 
 
 def status(paths: Sequence[Path]) -> list[dict[str, Any]]:
@@ -250,22 +272,6 @@ def status(paths: Sequence[Path]) -> list[dict[str, Any]]:
         else:
             raise InputError(f"expected a run folder or a folder that holds some, found nothing\nwhere: {path}")
     return [_status(folder) for folder in folders]
-
-
-def _exportable(tracks: Tracks) -> Tracks:
-    """DeepLabCut's file has a column per track and a row per frame: the longest tracks that fit into memory."""
-    n_kept = int(EXPORT_BYTES / max(tracks.span[1] * tracks.poses.n_keypoints * 3 * 8, 1))
-    if tracks.n_tracks <= n_kept:
-        return tracks
-    length = np.bincount(tracks.track[tracks.track >= 0], minlength=tracks.n_tracks)
-    kept = np.sort(np.argsort(-length, kind="stable")[: max(n_kept, 1)])
-    number = np.full(tracks.n_tracks + 1, -1)
-    number[kept] = np.arange(len(kept))
-    log.warning(
-        "%d tracks would not fit into memory; the %d longest are exported (--animals N says how many there are)",
-        tracks.n_tracks, len(kept),
-    )  # fmt: skip
-    return Tracks(tracks.poses, number[tracks.track])
 
 
 def _prepare(run_dir: Path, info: VideoInfo, engine: Engine, config: RunConfig, *, is_new: bool) -> tuple[Span, ...]:

@@ -18,7 +18,7 @@ from shoal.errors import ArtifactError, InputError, Stopped
 from shoal.io.artifacts import load_table, read_entry, save_table
 from shoal.io.dlc.results import read_tracks as read_dlc_tracks
 from shoal.io.video import VideoWriter, probe
-from shoal.run import steps
+from shoal.run import dlc_files
 from shoal.run.folder import open_folder, read_animals, read_spans, read_tracks
 from shoal.run.render import render
 from shoal.run.steps import analyze, export, status, track
@@ -178,8 +178,9 @@ def test_results_show_as_many_animals_as_there_are(blobs, blob_video, tmp_path, 
 
 
 def test_more_tracks_than_memory_holds_are_left_out(blobs, blob_run, monkeypatch, caplog, tmp_path):
-    monkeypatch.setattr(steps, "EXPORT_BYTES", 300 * 2 * 3 * 8 * 2.5)
-    exported, _ = read_dlc_tracks(export(blob_run, dest=tmp_path)[1], blobs.SKELETON)
+    monkeypatch.setattr(dlc_files, "EXPORT_BYTES", 300 * 2 * 3 * 8 * 2.5)
+    run_dir = shutil.copytree(blob_run, tmp_path / blob_run.name)
+    exported, _ = read_dlc_tracks(export(run_dir, dest=tmp_path)[1], blobs.SKELETON)
     assert exported.n_tracks == 2 and "2 longest are exported" in caplog.text
 
 

@@ -8,13 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
 
 from shoal.errors import ProjectError
+from shoal.io.artifacts import write_atomic
 from shoal.io.dlc.pose_table import split_path
 from shoal.types import Problem, Skeleton
 
 MULTI = "MULTI!"
+_DEFAULTS = {
+    "start": 0, "stop": 1, "numframes2pick": 20, "pcutoff": 0.6, "dotsize": 12, "alphavalue": 0.7,
+    "colormap": "rainbow", "skeleton_color": "black", "default_track_method": "ellipse", "batch_size": 8,
+}  # fmt: skip
 SINGLE_ANIMAL = "individual_1"
 """DLC's default name of the only animal."""
 
@@ -129,8 +135,9 @@ def write_config(
     individuals: Sequence[str],
     videos: Mapping[Path, tuple[int, int]] | Sequence[Path],
     identity: bool,
+    is_multi: bool = True,
 ) -> None:
-    """Write config.yaml of a new multi-animal project; only keys that DLC 3.0.2 (strict) knows.
+    """Write config.yaml of a new project; only keys that DLC 3.0.2 (strict) knows.
 
     Args:
         path: ``<project>/config.yaml``.
@@ -141,6 +148,7 @@ def write_config(
         individuals: names.
         videos: video -> (width, height) px; a plain sequence is looked into for the sizes.
         identity: the names mean the same animal in every video.
+        is_multi: several animals; otherwise ``individuals`` and unique keypoints are left out.
 
     Raises:
         ValueError: a video's size is neither given nor found.
@@ -152,15 +160,21 @@ def write_config(
         "Task": task,
         "scorer": scorer,
         "date": date,
-        "multianimalproject": True,
-        "identity": bool(identity),
+        "multianimalproject": is_multi,
+        "identity": bool(identity) if is_multi else None,
         "project_path": str(path.parent.resolve()),
         "engine": "pytorch",
         "video_sets": {str(video): {"crop": f"0, {w}, 0, {h}"} for video, (w, h) in sizes.items()},
-        "bodyparts": MULTI,
-        "individuals": list(individuals),
-        "uniquebodyparts": list(skeleton.unique),
-        "multianimalbodyparts": list(names),
+        **(
+            {
+                "bodyparts": MULTI,
+                "individuals": list(individuals),
+                "uniquebodyparts": list(skeleton.unique),
+                "multianimalbodyparts": list(names),
+            }
+            if is_multi
+            else {"bodyparts": list(names)}
+        ),
         "start": 0,
         "stop": 1,
         "numframes2pick": 20,
@@ -187,6 +201,76 @@ def write_config(
     yaml.width = 1_000_000  # long paths must not be folded
     with path.open("w", encoding="utf-8") as file:
         yaml.dump(data, file)
+
+
+def edit_config(
+    path: Path,
+    *,
+    values: Mapping[str, Any] | None = None,
+    videos: Mapping[str, tuple[int, int, int, int]] | None = None,
+) -> None:
+    """Change config.yaml and nothing else in it: comments, order and unknown keys stay.
+
+    Args:
+        path: the file.
+        values: key -> new value.
+        videos: video -> crop (x1, x2, y1, y2), added to ``video_sets``; those that are there stay.
+
+    Raises:
+        ProjectError: it cannot be read, or its ``video_sets`` is no mapping.
+    """
+    _load(path)  # its errors say more
+    yaml = YAML()
+    yaml.width = 1_000_000  # long paths must not be folded
+    yaml.preserve_quotes = True
+    yaml.allow_duplicate_keys = True
+    content: Any = yaml.load(path.read_text(encoding="utf-8-sig"))
+    for key, value in (values or {}).items():
+        content[key] = value
+    if videos:
+        sets = content.get("video_sets") or {}
+        if not isinstance(sets, dict):
+            raise ProjectError(f"expected video_sets to be video: crop, got {type(sets).__name__}\nwhere: {path}")
+        new = [(video, crop) for video, crop in videos.items() if video not in sets]
+        for place, (video, crop) in enumerate(new):
+            entry = {"crop": ", ".join(str(int(v)) for v in crop)}
+            if isinstance(sets, CommentedMap):  # at the end they would stand below the comments on the next key
+                sets.insert(place, video, entry)
+            else:
+                sets[video] = entry
+        content["video_sets"] = sets
+
+    def write(aside: Path) -> None:
+        with aside.open("w", encoding="utf-8") as file:
+            yaml.dump(content, file)
+
+    write_atomic(path, write)
+
+
+def read_settings(root: Path) -> dict[str, Any]:
+    """All keys of config.yaml as they are written there; DLC's defaults for frame picking and drawing are added.
+
+    Args:
+        root: the project folder or its config.yaml.
+
+    Raises:
+        ProjectError: missing or not YAML.
+    """
+    found = {key: value for key, value in _load(config_path(root)).items() if value is not None}
+    return _DEFAULTS | found
+
+
+def read_crops(root: Path) -> dict[str, tuple[int, int, int, int]]:
+    """``video_sets``: video, as written -> crop (x1, x2, y1, y2); videos without a usable crop are left out."""
+    sets = read_settings(root).get("video_sets")
+    crops: dict[str, tuple[int, int, int, int]] = {}
+    for video, entry in sets.items() if isinstance(sets, dict) else ():
+        crop = entry.get("crop") if isinstance(entry, dict) else None
+        if crop is not None and _is_crop(crop):
+            parts = crop if isinstance(crop, list) else str(crop).split(",")
+            x1, x2, y1, y2 = (int(str(part)) for part in parts)
+            crops[str(video)] = (x1, x2, y1, y2)
+    return crops
 
 
 def video_size(root: Path, video: Path) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -75,6 +75,17 @@ def read_pose_table(path: Path) -> PoseTable:
         ValueError: it opens but is no DLC pose file.
     """
     return _read_csv(path) if path.suffix.lower() == ".csv" else _read_h5(path)
+
+
+def split_points(values: Float64[ndarray, "... 3"]) -> tuple[Float64[ndarray, "... 2"], Float64[ndarray, "..."]]:
+    """(x, y, likelihood) as DLC stores them -> positions with NaN and confidences with 0 where a keypoint is missing.
+
+    DLC marks missing keypoints by NaN and missing animals by -1 in all three.
+    """
+    xy, confidence = values[..., :2], values[..., 2]
+    seen = ~np.isnan(xy).any(axis=-1) & ~((xy == -1).all(axis=-1) & ~(confidence >= 0))
+    confidence = np.where(seen, np.where(np.isnan(confidence), 1.0, confidence), 0.0)
+    return np.where(seen[..., None], xy, np.nan), confidence
 
 
 def split_path(text: str) -> tuple[str, ...]:
@@ -163,17 +174,33 @@ def write_pose_table(path: Path, table: PoseTable, *, key: str, layout: Layout) 
         key: HDF5 key: ``df_with_missing`` or ``tracks``.
         layout: pandas' "fixed" (labels) or "table" (results).
     """
-    frame = _data_frame(table)
+    write_pose_parts(path, [table], key=key, layout=layout)
+
+
+def write_pose_parts(path: Path, parts: Iterable[PoseTable], *, key: str, layout: Layout = "table") -> None:
+    """As ``write_pose_table``, of a table that comes in pieces of rows with equal columns: only one is in memory.
+
+    A table whose column names do not fit the table layout is gathered and written as fixed.
+    """
     if path.suffix == ".csv":
-        frame.to_csv(path)
+        for i, part in enumerate(parts):
+            _data_frame(part).to_csv(path, mode="a" if i else "w", header=not i)
+        return
+    pieces = iter(parts)
+    first = _data_frame(next(pieces))
+    rest = (_data_frame(part) for part in pieces)
+    # pandas writes nothing at all for a table without rows
+    if layout == "fixed" or not len(first):
+        _write_fixed(path, pd.concat([first, *rest]), key)
         return
     try:
-        # pandas writes nothing at all for a table without rows
-        _write_h5(path, frame, key, layout if len(frame) else "fixed")
+        _append(path, first, (), key)
     except tables.HDF5ExtError:
         # the table layout keeps all column names in one 64 KiB attribute; fixed has no such limit and reads alike
-        logger.info("%s: %d columns do not fit the table layout, written as fixed", path.name, frame.shape[1])
-        _write_h5(path, frame, key, "fixed")
+        logger.info("%s: %d columns do not fit the table layout, written as fixed", path.name, first.shape[1])
+        _write_fixed(path, pd.concat([first, *rest]), key)
+        return
+    _append(path, None, rest, key)
 
 
 def _data_frame(table: PoseTable) -> pd.DataFrame:
@@ -189,10 +216,30 @@ def _data_frame(table: PoseTable) -> pd.DataFrame:
     return pd.DataFrame(table.values, columns=columns, index=index)
 
 
-def _write_h5(path: Path, frame: pd.DataFrame, key: str, layout: Layout) -> None:
+def _write_fixed(path: Path, frame: pd.DataFrame, key: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PyTables on long attributes and names with spaces
-        frame.to_hdf(path, key=key, mode="w", format=layout, nan_rep="nan" if layout == "table" else None)
+        frame.to_hdf(path, key=key, mode="w", format="fixed")
+    _mark_version(path, key)
+
+
+def _append(path: Path, first: pd.DataFrame | None, rest: Iterable[pd.DataFrame], key: str) -> None:
+    """Begin a file with ``first``, or end one with ``rest``."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # as above
+        with pd.HDFStore(str(path), mode="w" if first is not None else "a") as store:
+            if first is not None:
+                store.append(key, first, format="table", nan_rep="nan", index=False)
+                return
+            for frame in rest:
+                store.append(key, frame, format="table", nan_rep="nan", index=False)
+            store.create_table_index(key, columns=True)
+    _mark_version(path, key)
+
+
+def _mark_version(path: Path, key: str) -> None:
+    """Pandas 3 leaves the version out and pandas 2 (DLC's) then takes the file for a prehistoric one."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         with tables.open_file(str(path), "a") as file:
-            # pandas 3 leaves the version out and pandas 2 (DLC's) then takes the file for a prehistoric one
             file.get_node(f"/{key}")._v_attrs.pandas_version = "0.15.2"

@@ -22,7 +22,7 @@ from shoal.io.dlc.pose_table import split_path
 from shoal.io.dlc.skeleton import mirror_index
 from shoal.types import LabeledFrame, Problem, Project, Skeleton
 
-__all__ = ["read_project", "skeleton_of", "write_config"]
+__all__ = ["find_videos", "read_project", "skeleton_of", "write_config"]
 
 _VIDEO = {".avi", ".mp4", ".mov", ".mpeg", ".mpg", ".mpv", ".mkv", ".flv", ".qt", ".yuv"}
 _LISTED = 20
@@ -73,7 +73,7 @@ def read_project(root: Path, *, exclude: Sequence[str] = (), decode: bool = Fals
         date=config.date,
         skeleton=skeleton,
         individuals=config.individuals,
-        videos=_find_videos(config),
+        videos=find_videos(config),
         labels=labels,
         problems=tuple(problems),
         excluded=excluded,
@@ -259,7 +259,7 @@ def _odd_sizes(sizes: dict[Path, tuple[int, int]], root: Path, problems: list[Pr
     return odd
 
 
-def _find_videos(config: DlcConfig) -> tuple[Path, ...]:
+def find_videos(config: DlcConfig) -> tuple[Path, ...]:
     """Video files of video_sets that exist (there, or moved along with the project) and those in ``videos/``."""
     root = config.path.parent
     local = [p for p in sorted((root / "videos").glob("*")) if _is_video(p)]

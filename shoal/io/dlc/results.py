@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +11,12 @@ from jaxtyping import Float64, Int64
 from numpy import ndarray
 
 from shoal.errors import ProjectError
-from shoal.io.dlc.pose_table import SINGLE, PoseTable, read_pose_table, write_pose_table
-from shoal.types import Poses, Skeleton, Tracks
-
-logger = logging.getLogger(__name__)
+from shoal.io.dlc.pose_table import SINGLE, PoseTable, read_pose_table, split_points, write_pose_parts
+from shoal.types import Poses, Skeleton, Span, Tracks
 
 _COORDS = ("x", "y", "likelihood")
+TRACKS_KEY, POSES_KEY = "tracks", "df_with_missing"
+PIECE_VALUES = 1 << 20
 
 
 def write_tracks(
@@ -27,6 +27,7 @@ def write_tracks(
     names: Sequence[str],
     scorer: str,
     unique: Poses | None = None,
+    key: str = TRACKS_KEY,
 ) -> None:
     """Write tracks as DLC's ``_el.h5`` (key ``tracks``), or as its csv by the suffix.
 
@@ -38,14 +39,56 @@ def write_tracks(
         names: of individuals.
         scorer: first column level.
         unique: unique keypoints, at most one row a frame; None = none seen.
+        key: of the h5: ``df_with_missing`` in ``_el_filtered.h5``.
 
     Raises:
         ValueError: a track has two rows in one frame.
     """
-    individuals = [*names, *(f"individual{c + 1}" for c in range(len(names), tracks.n_tracks))]
-    rows = np.flatnonzero(tracks.track >= 0)
-    values = _spread(tracks.poses, rows, tracks.track[rows].astype(np.int64), len(individuals))
-    _write(path, values, skeleton=skeleton, individuals=individuals, scorer=scorer, unique=unique, key="tracks")
+    parts = [(tracks, unique)]
+    individuals = name_tracks(names, tracks.n_tracks)
+    write_track_parts(path, parts, skeleton=skeleton, individuals=individuals, scorer=scorer, key=key)
+
+
+def write_track_parts(
+    path: Path,
+    parts: Iterable[tuple[Tracks, Poses | None]],
+    *,
+    skeleton: Skeleton,
+    individuals: Sequence[str],
+    scorer: str,
+    key: str = TRACKS_KEY,
+) -> None:
+    """As ``write_tracks``, of a video that comes in adjoining spans: only one is in memory.
+
+    Args:
+        path: ``.h5`` or ``.csv``.
+        parts: tracks and unique keypoints of each span; tracks beyond the individuals are left out.
+        skeleton: gives the names of keypoints.
+        individuals: one name per track.
+        scorer: first column level.
+        key: of the h5.
+
+    Raises:
+        ValueError: a track has two rows in one frame.
+    """
+
+    def tables() -> Iterator[PoseTable]:
+        for i, (tracks, unique) in enumerate(parts):
+            rows = np.flatnonzero((tracks.track >= 0) & (tracks.track < len(individuals)))
+            first = 0 if i == 0 else tracks.span[0]
+            values = _spread(tracks.poses, rows, tracks.track[rows].astype(np.int64), len(individuals), first)
+            yield _pose_table(values, first, skeleton=skeleton, individuals=individuals, scorer=scorer, unique=unique)
+
+    write_pose_parts(path, _small(tables()), key=key)
+
+
+def name_tracks(names: Sequence[str], n_tracks: int) -> tuple[str, ...]:
+    """Names of tracks: those given, then ``individual<c + 1>``.
+
+    >>> name_tracks(["ann"], 2)
+    ('ann', 'individual2')
+    """
+    return (*names, *(f"individual{c + 1}" for c in range(len(names), n_tracks)))
 
 
 def write_poses(
@@ -60,7 +103,7 @@ def write_poses(
     """Write assembled animals as DLC's ``<base>.h5`` (key ``df_with_missing``), or as its csv.
 
     The n-th animal of a frame stands in the n-th individual's columns, so names mean nothing here, as in
-    DLC. Animals beyond the individuals have no column and are left out (logged).
+    DLC. Animals beyond the individuals have no column and are left out (the caller knows the run's name and says so).
 
     Args:
         path: ``.h5`` or ``.csv``.
@@ -70,25 +113,52 @@ def write_poses(
         scorer: first column level.
         unique: unique keypoints, at most one row a frame.
     """
-    _, start, count = np.unique(poses.frame, return_index=True, return_counts=True)
-    place = np.arange(len(poses)) - np.repeat(start, count)
-    rows = np.flatnonzero(place < len(individuals))
-    if len(rows) < len(poses):
-        logger.warning("%s: %d animals beyond %d columns left out", path.name, len(poses) - len(rows), len(individuals))
-    values = _spread(poses, rows, place[rows], len(individuals))
-    _write(path, values, skeleton=skeleton, individuals=individuals, scorer=scorer, unique=unique, key=None)
+    tracks = Tracks(poses, number_within(poses.frame))
+    write_track_parts(
+        path, [(tracks, unique)], skeleton=skeleton, individuals=individuals, scorer=scorer, key=POSES_KEY
+    )
+
+
+def number_within(frame: Int64[ndarray, "M"]) -> Int64[ndarray, "M"]:
+    """0, 1, 2, ... within each run of equal numbers of a sorted column.
+
+    >>> number_within(np.array([3, 3, 5])).tolist()
+    [0, 1, 0]
+    """
+    return np.arange(len(frame)) - np.searchsorted(frame, frame)
+
+
+@dataclass(frozen=True, eq=False)
+class TracksFile:
+    """All that a tracks file says.
+
+    Attributes:
+        tracks: over frames 0 to the last row's; ``item`` counts within each frame.
+        names: one per track; individuals that are never seen keep their name and number.
+        unique: what stands under ``single``, one row per frame where anything of it was seen.
+        skeleton: names of keypoints; no limbs.
+        scorer: first column level.
+    """
+
+    tracks: Tracks
+    names: tuple[str, ...]
+    unique: Poses
+    skeleton: Skeleton
+    scorer: str
 
 
 def read_tracks(path: Path, skeleton: Skeleton | None = None) -> tuple[Tracks, tuple[str, ...]]:
+    """Tracks and names of ``read_tracks_file``."""
+    content = read_tracks_file(path, skeleton)
+    return content.tracks, content.names
+
+
+def read_tracks_file(path: Path, skeleton: Skeleton | None = None) -> TracksFile:
     """Read any tracks file of DLC (h5 or csv, with or without likelihood or individuals).
 
     Args:
         path: the file.
         skeleton: order of keypoints; None = the file's order.
-
-    Returns:
-        Tracks over frames 0 to the last row's, and one name per track. Individual ``single`` is left out,
-        individuals that are never seen keep their name and number. ``item`` counts within each frame.
 
     Raises:
         ProjectError: unreadable, or rows that are no frame numbers.
@@ -103,9 +173,14 @@ def read_tracks(path: Path, skeleton: Skeleton | None = None) -> tuple[Tracks, t
     scorer = table.columns[0][0] if table.columns else ""
     individuals = [name for name in table.names("individuals", scorer=scorer) if name != SINGLE]
     parts = skeleton.keypoints if skeleton else _keypoints(table, scorer, individuals)
+    once = skeleton.unique if skeleton else _keypoints(table, scorer, [SINGLE])
     values = table.gather(scorer, individuals=individuals, bodyparts=parts, coords=_COORDS)
+    single = table.gather(scorer, individuals=[SINGLE], bodyparts=once, coords=_COORDS)
     names = tuple(name or "individual_1" for name in individuals)
-    return _tracks(values, frame), names
+    edges = skeleton.edges if skeleton else np.zeros((0, 2), np.int64)
+    return TracksFile(
+        _tracks(values, frame), names, _tracks(single, frame).poses, Skeleton(parts, edges, unique=once), scorer
+    )
 
 
 def _keypoints(table: PoseTable, scorer: str, individuals: Sequence[str]) -> tuple[str, ...]:
@@ -115,56 +190,65 @@ def _keypoints(table: PoseTable, scorer: str, individuals: Sequence[str]) -> tup
 
 def _tracks(values: Float64[ndarray, "R I K 3"], frame: Int64[ndarray, "R"]) -> Tracks:
     span = (0, int(frame.max()) + 1 if len(frame) else 0)
-    xy, confidence = values[..., :2], values[..., 2]
-    # DLC marks missing animals by -1 in all three
-    seen = ~np.isnan(xy).any(axis=-1) & ~((xy == -1).all(axis=-1) & ~(confidence >= 0))
-    confidence = np.where(seen, np.where(np.isnan(confidence), 1.0, confidence), 0.0)
-    xy = np.where(seen[..., None], xy, np.nan)
-    values_order = np.argsort(frame, kind="stable")
-    xy, confidence, seen, frame = xy[values_order], confidence[values_order], seen[values_order], frame[values_order]
-    row, track = np.nonzero(seen.any(axis=2))
+    order = np.argsort(frame, kind="stable")
+    xy, confidence = split_points(values[order])
+    row, track = np.nonzero((~np.isnan(xy[..., 0])).any(axis=2))
     if not len(row):
         return Tracks.empty(span, values.shape[2])
-    item = np.concatenate([np.arange(n) for n in np.unique(row, return_counts=True)[1]])
-    n_seen = seen[row, track].sum(axis=1)
-    score = confidence[row, track].sum(axis=1) / n_seen
-    poses = Poses(frame[row], item, xy[row, track], confidence[row, track], np.clip(score, 0, 1), span)
-    return Tracks(poses, track)
+    return Tracks(make_poses(frame[order][row], xy[row, track], confidence[row, track], span), track)
 
 
-def _spread(poses: Poses, rows: Int64[ndarray, "R"], place: Int64[ndarray, "R"], n: int) -> Float64[ndarray, "F n K 3"]:
-    """Animal rows into a dense (frame, place) array, NaN elsewhere; frames from 0 to the end of the span."""
+def make_poses(
+    frame: Int64[ndarray, "M"], xy: Float64[ndarray, "M K 2"], confidence: Float64[ndarray, "M K"], span: Span
+) -> Poses:
+    """Animals of a foreign file: items are counted within frames, the score is the mean over seen keypoints."""
+    n_seen = np.maximum((~np.isnan(xy[..., 0])).sum(axis=1), 1)
+    score = np.clip(confidence.sum(axis=1) / n_seen, 0, 1)
+    return Poses(frame, number_within(np.asarray(frame)), xy, confidence, score, span)
+
+
+def _spread(
+    poses: Poses, rows: Int64[ndarray, "R"], place: Int64[ndarray, "R"], n: int, first: int
+) -> Float64[ndarray, "F n K 3"]:
+    """Animal rows into a dense (frame, place) array, NaN elsewhere; frames from ``first`` to the end of the span."""
     frame = poses.frame[rows]
     key = frame * max(n, 1) + place
     if len(np.unique(key)) < len(key):
         raise ValueError("write_tracks: expected at most one row per track and frame, got two")
-    values = np.full((poses.span[1], n, poses.n_keypoints, 3), np.nan)
-    values[frame, place, :, :2] = poses.xy[rows]
-    values[frame, place, :, 2] = np.where(np.isnan(poses.xy[rows, :, 0]), np.nan, poses.confidence[rows])
+    values = np.full((poses.span[1] - first, n, poses.n_keypoints, 3), np.nan)
+    values[frame - first, place, :, :2] = poses.xy[rows]
+    values[frame - first, place, :, 2] = np.where(np.isnan(poses.xy[rows, :, 0]), np.nan, poses.confidence[rows])
     return values
 
 
-def _write(
-    path: Path,
+def _pose_table(
     values: Float64[ndarray, "F I K 3"],
+    first: int,
     *,
     skeleton: Skeleton,
     individuals: Sequence[str],
     scorer: str,
     unique: Poses | None,
-    key: str | None,
-) -> None:
+) -> PoseTable:
     n_frames = len(values)
     columns = [(scorer, i, k, c) for i in individuals for k in skeleton.keypoints for c in _COORDS]
     flat = values.reshape(n_frames, len(columns))
     if skeleton.unique:
         single = np.full((n_frames, 1, len(skeleton.unique), 3), np.nan)
         if unique is not None:
-            rows = np.flatnonzero(unique.frame < n_frames)
-            seen = _spread(unique, rows, np.zeros(len(rows), np.int64), 1)[:n_frames]
+            rows = np.flatnonzero((unique.frame >= first) & (unique.frame < first + n_frames))
+            seen = _spread(unique, rows, np.zeros(len(rows), np.int64), 1, first)[:n_frames]
             single[: len(seen)] = seen
         flat = np.column_stack([flat, single.reshape(n_frames, 3 * len(skeleton.unique))])
         columns += [(scorer, SINGLE, k, c) for k in skeleton.unique for c in _COORDS]
-    index = tuple((str(i),) for i in range(n_frames))
-    table = PoseTable(tuple(columns), index, flat)
-    write_pose_table(path, table, key=key or "df_with_missing", layout="table")
+    index = tuple((str(first + i),) for i in range(n_frames))
+    return PoseTable(tuple(columns), index, flat)
+
+
+def _small(tables: Iterable[PoseTable]) -> Iterator[PoseTable]:
+    """The same rows in pieces whose copies in pandas stay small."""
+    for table in tables:
+        step = max(1, PIECE_VALUES // max(table.values.shape[1], 1))
+        for start in range(0, max(len(table.values), 1), step):
+            stop = start + step
+            yield PoseTable(table.columns, table.index[start:stop], table.values[start:stop])

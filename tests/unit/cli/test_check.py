@@ -85,3 +85,14 @@ def test_a_folder_without_a_project_is_an_input_error(tmp_path):
     result = run(tmp_path)
     assert isinstance(result.exception, ProjectError)
     assert result.exception.exit_code == 2
+
+
+def test_a_file_is_said_in_words_or_as_json(project, tmp_path):
+    file = project / "labeled-data" / "v0" / "CollectedData_me.h5"
+    said = CliRunner().invoke(APP, [str(file)])
+    assert said.exit_code == 0 and "CollectedData_me.h5: labels" in said.output and "20 images" in said.output
+    found = json.loads(CliRunner().invoke(APP, [str(file), "--json"]).output)
+    assert found["kind"] == "labels" and found["images"] == 20 and found["says"]
+    (tmp_path / "notes.txt").write_text("x")
+    with pytest.raises(ProjectError, match="notes"):
+        CliRunner().invoke(APP, [str(tmp_path / "notes.txt")], catch_exceptions=False)

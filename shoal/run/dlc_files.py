@@ -1,0 +1,486 @@
+"""DLC's result files of one video: written from a run folder, and read whoever wrote them.
+
+All files of a video share a base name, ``<video stem><scorer>``. A run folder remembers the digest of what was written
+from it, so that a file which somebody else wrote or changed since is seen as such and taken as it is.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Int64
+from numpy import ndarray
+
+from shoal.config.associate import AssociateConfig
+from shoal.config.stitch import StitchConfig
+from shoal.errors import ArtifactError, InputError, ProjectError
+from shoal.io.artifacts import file_digest, read_entry, read_json, write_atomic, write_json
+from shoal.io.dlc.detections import read_full, write_full
+from shoal.io.dlc.meta import Meta, read_meta, write_meta
+from shoal.io.dlc.results import (
+    POSES_KEY,
+    TRACKS_KEY,
+    name_tracks,
+    number_within,
+    read_tracks_file,
+    write_track_parts,
+    write_tracks,
+)
+from shoal.io.dlc.tracklets import SUFFIXES, read_assemblies, read_tracklets, write_assemblies, write_tracklets
+from shoal.run.folder import (
+    ModelCard,
+    TrackColumn,
+    fps_of,
+    open_folder,
+    plan_spans,
+    read_animals,
+    read_card,
+    read_config,
+    read_spans,
+    read_tracks,
+)
+from shoal.stages.associate import associate
+from shoal.stages.stitch import stitch
+from shoal.types import Poses, Skeleton, Tracks, select
+
+log = logging.getLogger(__name__)
+
+EXPORT_BYTES = 4e9
+"""Of one table: DLC's file has a column per track and a row per frame."""
+REMEMBERED = "exports.json"
+Kind = Literal["full", "meta", "assemblies", "poses", "tracklets", "tracks"]
+
+
+@dataclass(frozen=True, eq=False)
+class DlcResult:
+    """Poses, tracklets or tracks of a video, and what their columns mean.
+
+    Attributes:
+        table: Poses for ``what="poses"``, else Tracks; positions in the uncropped frame.
+        unique: keypoints that exist once.
+        skeleton: names of keypoints; no limbs.
+        names: one per track of stitched tracks, else the individuals as far as known.
+        scorer: DLC's name of the network.
+        identity: (M, K) individual that each keypoint looks like, -1 = not said; None = the file has no such column.
+        path: where it was read.
+    """
+
+    table: Poses | Tracks
+    unique: Poses
+    skeleton: Skeleton
+    names: tuple[str, ...]
+    scorer: str
+    identity: ndarray | None
+    path: Path
+
+
+def dlc_file(base: Path, kind: Kind, *, method: str = "ellipse", filtered: bool = False) -> Path:
+    """Name of a result file.
+
+    >>> dlc_file(Path("vidDLC_x"), "tracks").name
+    'vidDLC_x_el.h5'
+
+    Raises:
+        InputError: an unknown track method.
+    """
+    if method not in SUFFIXES:
+        raise InputError(f"expected a track method of {', '.join(SUFFIXES)}, got '{method}'")
+    suffix = {
+        "full": "_full.pickle", "meta": "_meta.pickle", "assemblies": "_assemblies.pickle", "poses": ".h5",
+        "tracklets": f"{SUFFIXES[method]}.pickle", "tracks": f"{SUFFIXES[method]}{'_filtered' * filtered}.h5",
+    }[kind]  # fmt: skip
+    return Path(f"{base}{suffix}")
+
+
+def write_dlc_files(
+    run_dir: Path,
+    *,
+    base: str = "",
+    scorer: str = "",
+    dest: Path | None = None,
+    what: Sequence[Kind] = ("full", "meta", "assemblies", "tracklets", "tracks"),
+    method: str = "ellipse",
+    csv: bool = False,
+    names: Sequence[str] = (),
+) -> tuple[Path, ...]:
+    """Write a run's tables in DLC's files.
+
+    Args:
+        run_dir: a run folder; ``tracklets`` and ``tracks`` need it tracked.
+        base: name that all files begin with; empty = the video's stem.
+        scorer: first column level; empty = ``shoal_<model>``.
+        dest: folder; None = ``export/`` of the run folder.
+        what: which files; ``poses`` is ``<base>.h5``.
+        method: names the tracklet and track files.
+        csv: csv twins of h5 files.
+        names: of animals, for the columns of tracks; empty = the project's individuals.
+
+    Returns:
+        The files.
+
+    Raises:
+        ArtifactError: not a run folder, or not tracked yet.
+        InputError: an unknown track method.
+    """
+    run_dir = Path(run_dir)
+    about, card = open_folder(run_dir), read_card(run_dir)
+    stem = Path(dest or run_dir / "export") / (base or Path(about["path"]).stem)
+    scorer = scorer or f"shoal_{card.name}"
+    crop = read_config(run_dir).predict.crop
+    writers: dict[Path, Callable[[Path], None]] = {}
+    unique: Poses | None = None
+    if {"full", "assemblies", "tracklets"} & set(what):
+        unique = _unique(run_dir, card, crop)
+    poses = Poses.empty((0, 0), card.skeleton.n_keypoints)
+    if {"full", "assemblies"} & set(what):  # a pickle is made at once
+        poses = _from_crop(_best(read_spans(run_dir, "poses", Poses), card), crop)
+    for kind in what:
+        path = dlc_file(stem, kind, method=method)
+        if kind == "full":
+            writers[path] = lambda aside: write_full(
+                aside, poses, keypoints=card.skeleton.keypoints, n_frames=about["n_frames"],
+                n_individuals=len(card.individuals), unique=unique, unique_names=card.skeleton.unique,
+            )  # fmt: skip
+        elif kind == "meta":
+            writers[path] = lambda aside: write_meta(aside, _meta(run_dir, card, scorer))
+        elif kind == "assemblies":
+            writers[path] = lambda aside: write_assemblies(aside, poses, n_frames=about["n_frames"], unique=unique)
+        elif kind == "tracklets":
+            writers[path] = lambda aside: write_tracklets(
+                aside, _tracks_from_crop(read_tracks(run_dir, kind="tracklets"), crop),
+                keypoints=card.skeleton.keypoints, scorer=scorer, n_frames=about["n_frames"], unique=unique,
+                unique_names=card.skeleton.unique,
+            )  # fmt: skip
+        for twin in [path, path.with_name(f"{path.name[:-3]}.csv")] if csv else [path]:
+            if kind == "poses":
+                writers[twin] = lambda aside: _write_run_poses(aside, run_dir, card, scorer)
+            elif kind == "tracks":
+                writers[twin] = lambda aside: _write_run_tracks(
+                    aside, run_dir, card, scorer=scorer, names=names or card.individuals
+                )
+    files = sorted(writers, key=lambda path: path.suffix == ".csv")
+    for path in files:
+        if path.is_file() and not is_ours(run_dir, path, unknown=True):
+            log.warning("%s: replaces %s, which somebody changed since", run_dir.name, path)
+        write_atomic(path, writers[path])
+    remember(run_dir, files)
+    if {"full", "assemblies", "poses"} & set(what):
+        _log_left_out(run_dir, card)
+    return tuple(files)
+
+
+def _best(poses: Poses, card: ModelCard) -> Poses:
+    """Animals for which DLC has a column, best first."""
+    return select(poses, poses.item < len(card.individuals))
+
+
+def _log_left_out(run_dir: Path, card: ModelCard) -> None:
+    n_left_out = sum(
+        int((read_spans(run_dir, "poses", Poses, start=start, stop=stop).item >= len(card.individuals)).sum())
+        for start, stop in plan_spans(run_dir)
+    )
+    if n_left_out:
+        log.info(
+            "%s: %d animals beyond %d per frame are left out of DeepLabCut's files",
+            run_dir.name, n_left_out, len(card.individuals),
+        )  # fmt: skip
+
+
+def _meta(run_dir: Path, card: ModelCard, scorer: str) -> Meta:
+    about = open_folder(run_dir)
+    entries = [read_entry(run_dir, "predict", span) for span in plan_spans(run_dir)]
+    crop = read_config(run_dir).predict.crop
+    size = (crop[1] - crop[0], crop[3] - crop[2]) if crop else (about["width"], about["height"])
+    return Meta(
+        scorer=scorer, n_frames=about["n_frames"], fps=float(fps_of(about)), size=size, cropping=crop,
+        individuals=card.individuals, keypoints=card.skeleton.keypoints, unique=card.skeleton.unique,
+        stopped=sum(entry["seconds"] for entry in entries if entry), model={"shoal model": card.name},
+    )  # fmt: skip
+
+
+def _write_run_poses(path: Path, run_dir: Path, card: ModelCard, scorer: str) -> None:
+    """Animals span by span, the n-th of a frame in the n-th individual's columns."""
+    crop = read_config(run_dir).predict.crop
+
+    def parts() -> Iterator[tuple[Tracks, Poses | None]]:
+        for start, stop in plan_spans(run_dir):
+            poses = _from_crop(_best(read_spans(run_dir, "poses", Poses, start=start, stop=stop), card), crop)
+            yield Tracks(poses, number_within(poses.frame)), _unique(run_dir, card, crop, start, stop)
+
+    names = card.individuals
+    write_track_parts(path, parts(), skeleton=card.skeleton, individuals=names, scorer=scorer, key=POSES_KEY)
+
+
+def _unique(
+    run_dir: Path, card: ModelCard, crop: tuple[int, int, int, int] | None, start: int = 0, stop: int | None = None
+) -> Poses | None:
+    if not card.skeleton.unique:
+        return None
+    return _from_crop(read_spans(run_dir, "unique", Poses, start=start, stop=stop), crop)
+
+
+def _write_run_tracks(path: Path, run_dir: Path, card: ModelCard, *, scorer: str, names: Sequence[str]) -> None:
+    """Tracks span by span: only one span is in memory."""
+    crop = read_config(run_dir).predict.crop
+    number = _exported_tracks(run_dir, card)
+    n_tracks = int(number.max(initial=-1)) + 1
+
+    def parts() -> Iterator[tuple[Tracks, Poses | None]]:
+        for start, stop in plan_spans(run_dir):
+            tracks = read_animals(run_dir, start=start, stop=stop)
+            track = np.where(tracks.track >= 0, number[tracks.track], -1)
+            yield _tracks_from_crop(Tracks(tracks.poses, track), crop), _unique(run_dir, card, crop, start, stop)
+
+    individuals = name_tracks(names, n_tracks)
+    write_track_parts(path, parts(), skeleton=card.skeleton, individuals=individuals, scorer=scorer, key=TRACKS_KEY)
+
+
+def _from_crop(poses: Poses, crop: tuple[int, int, int, int] | None) -> Poses:
+    """Positions in the frame -> positions in the part that was analyzed, which DLC's files have."""
+    return replace(poses, xy=poses.xy - np.array([crop[0], crop[2]], np.float32)) if crop else poses
+
+
+def _tracks_from_crop(tracks: Tracks, crop: tuple[int, int, int, int] | None) -> Tracks:
+    return Tracks(_from_crop(tracks.poses, crop), tracks.track) if crop else tracks
+
+
+def _exported_tracks(run_dir: Path, card: ModelCard) -> Int64[ndarray, "C"]:
+    """Column of each track, -1 = none: of very many tracks only the longest fit into a table."""
+    track = read_spans(run_dir, "tracks", TrackColumn).track
+    n_animals = read_config(run_dir).stitch.n_animals
+    length = np.bincount(track[track >= 0])[: n_animals or None]
+    n_frames = plan_spans(run_dir)[-1][1]
+    n_kept = max(1, int(EXPORT_BYTES / max(n_frames * card.skeleton.n_keypoints * 3 * 8, 1)))
+    if len(length) <= n_kept:
+        return np.arange(max(len(length), 1)) if len(length) else np.full(1, -1)
+    kept = np.sort(np.argsort(-length, kind="stable")[:n_kept])
+    number = np.full(len(length), -1)
+    number[kept] = np.arange(len(kept))
+    log.warning(
+        "%s: a table of %d tracks would be too large; the %d longest are exported (--animals N says how many)",
+        run_dir.name, len(length), len(kept),
+    )  # fmt: skip
+    return number
+
+
+def remember(run_dir: Path, files: Sequence[Path]) -> None:
+    """Note the digests of files that were written from a run folder."""
+    write_json(run_dir / REMEMBERED, _remembered(run_dir) | {path.name: file_digest(path) for path in files})
+
+
+def is_ours(run_dir: Path, path: Path, *, unknown: bool = False) -> bool:
+    """Whether a file is still as it was written from this run folder; ``unknown`` = the answer if it never was."""
+    noted = _remembered(run_dir).get(path.name)
+    if noted is None or not path.is_file():
+        return unknown
+    return noted == file_digest(path)
+
+
+def _remembered(run_dir: Path) -> dict[str, str]:
+    try:
+        noted = read_json(run_dir / REMEMBERED)
+    except ArtifactError:
+        return {}
+    return noted if isinstance(noted, dict) else {}
+
+
+def read_dlc_files(
+    base: Path,
+    what: Literal["poses", "tracklets", "tracks"] = "tracks",
+    *,
+    method: str = "ellipse",
+    filtered: bool = False,
+    run_dir: Path | None = None,
+) -> DlcResult:
+    """Read poses, tracklets or tracks of a video, whoever wrote them.
+
+    Args:
+        base: folder and base name of the files, ``<folder>/<video stem><scorer>``.
+        what: ``poses`` are read from ``_assemblies.pickle``, else ``_full.pickle``, else ``<base>.h5``.
+        method: of the tracklets and tracks.
+        filtered: the filtered tracks.
+        run_dir: a run folder that may have written the file: if so, and unchanged since, its own tables are read.
+
+    Raises:
+        ProjectError: no such file, or damaged.
+    """
+    base = Path(base)
+    if what == "poses":
+        candidates = [dlc_file(base, kind) for kind in ("assemblies", "full", "poses")]
+    else:
+        path = dlc_file(base, what, method=method, filtered=filtered)
+        candidates = [path, *([path.with_suffix(".csv")] if what == "tracks" else [])]
+    found = next((path for path in candidates if path.is_file()), None)
+    if found is None:
+        step = {"poses": "analyze_videos", "tracklets": "convert_detections2tracklets", "tracks": "stitch_tracklets"}
+        raise ProjectError(
+            f"expected {' or '.join(path.name for path in candidates)}, found none\nwhere: {base.parent}",
+            hint="the filtered tracks come from filterpredictions" if filtered else f"it comes from {step[what]}",
+        )
+    if run_dir is not None and not filtered and (run_dir / "video.json").is_file():
+        if is_ours(run_dir, found):
+            return _of_run(run_dir, what, found)
+        log.info("%s was written or changed by somebody else: taken as it is", found.name)
+    meta_file = dlc_file(base, "meta")
+    meta = read_meta(meta_file) if meta_file.is_file() else None
+    if what == "tracks":
+        result = _read_tracks(found, meta)
+    else:
+        result = _read_poses(found, meta) if what == "poses" else _read_tracklets(found, meta)
+    return _moved(result, meta.origin if meta else (0, 0))
+
+
+def _of_run(run_dir: Path, what: str, path: Path) -> DlcResult:
+    card = read_card(run_dir)
+    table: Poses | Tracks
+    if what == "poses":
+        table = read_spans(run_dir, "poses", Poses)
+    else:
+        table = read_tracks(run_dir, kind="tracklets") if what == "tracklets" else read_animals(run_dir)
+    unique = Poses.empty(table.span, 0)
+    if card.skeleton.unique:
+        unique = read_spans(run_dir, "unique", Poses)
+    names = name_tracks(card.individuals, table.n_tracks) if what == "tracks" and isinstance(table, Tracks) else ()
+    return DlcResult(table, unique, card.skeleton, names or card.individuals, f"shoal_{card.name}", None, path)
+
+
+def _read_tracks(path: Path, meta: Meta | None) -> DlcResult:
+    content = read_tracks_file(path)
+    n_frames = max(content.tracks.span[1], meta.n_frames if meta else 0)
+    table = Tracks(replace(content.tracks.poses, span=(0, n_frames)), content.tracks.track)
+    unique = replace(content.unique, span=(0, n_frames))
+    return DlcResult(table, unique, content.skeleton, content.names, content.scorer, None, path)
+
+
+def _read_poses(path: Path, meta: Meta | None) -> DlcResult:
+    keypoints, names = (meta.keypoints, meta.unique) if meta else ((), ())
+    individuals, scorer = (meta.individuals, meta.scorer) if meta else ((), "")
+    identity = None
+    if path.name.endswith("_assemblies.pickle"):
+        content = read_assemblies(path, n_frames=meta.n_frames if meta else 0)
+        poses, unique, identity = content.poses, content.unique, content.identity
+        full = Path(f"{str(path)[: -len('_assemblies.pickle')]}_full.pickle")
+        if not keypoints and full.is_file():
+            keypoints = read_full(full).keypoints[: poses.n_keypoints or None]
+    elif path.suffix == ".pickle":
+        full_content = read_full(path, unique=names)
+        if full_content.poses is None:
+            raise ProjectError(
+                f"expected assembled animals, got raw peaks of the TensorFlow engine\nwhere: {path}",
+                hint="its _assemblies.pickle is needed beside it",
+            )
+        poses, unique, keypoints = full_content.poses, full_content.unique, full_content.keypoints
+    else:
+        h5 = _read_tracks(path, meta)
+        assert isinstance(h5.table, Tracks)
+        return replace(h5, table=h5.table.poses, names=individuals or h5.names)
+    if not len(poses):
+        poses = Poses.empty(poses.span, len(keypoints))
+    keypoints = keypoints or tuple(f"keypoint{i + 1}" for i in range(poses.n_keypoints))
+    names = names or tuple(f"unique{i + 1}" for i in range(unique.n_keypoints))
+    if len(keypoints) != poses.n_keypoints:
+        raise ProjectError(
+            f"expected {len(keypoints)} keypoints ({', '.join(keypoints)}), got {poses.n_keypoints}\nwhere: {path}"
+        )
+    return DlcResult(poses, unique, Skeleton(keypoints, unique=names), individuals, scorer, identity, path)
+
+
+def _read_tracklets(path: Path, meta: Meta | None) -> DlcResult:
+    content = read_tracklets(path, n_frames=meta.n_frames if meta else 0)
+    keypoints, names = content.keypoints, content.unique_names
+    table = content.tracklets
+    if not len(table):  # then the arrays do not tell how many of the header's names are unique
+        keypoints = meta.keypoints if meta and meta.keypoints else (*keypoints, *names)
+        names = meta.unique if meta else ()
+        table = Tracks.empty(table.span, len(keypoints))
+    skeleton = Skeleton(keypoints, unique=names)
+    individuals = meta.individuals if meta else ()
+    return DlcResult(table, content.unique, skeleton, individuals, content.scorer, content.identity, path)
+
+
+def _moved(result: DlcResult, origin: tuple[int, int]) -> DlcResult:
+    """Positions in the cropped part -> positions in the frame."""
+    if origin == (0, 0):
+        return result
+
+    def moved(poses: Poses) -> Poses:
+        return replace(poses, xy=poses.xy + np.array(origin, np.float32))
+
+    table = result.table
+    table = Tracks(moved(table.poses), table.track) if isinstance(table, Tracks) else moved(table)
+    return replace(result, table=table, unique=moved(result.unique))
+
+
+def associate_dlc_files(base: Path, *, config: AssociateConfig, method: str = "ellipse") -> Path:
+    """Tracklets from a video's assembled animals, whoever made those: ``_assemblies.pickle`` -> ``_el.pickle``.
+
+    Raises:
+        ProjectError: no animals file, or damaged.
+    """
+    found = read_dlc_files(base, "poses", method=method)
+    assert isinstance(found.table, Poses)
+    tracklets, _ = associate(found.table, config)
+    path = dlc_file(base, "tracklets", method=method)
+    write_tracklets(
+        path, _cropped(tracklets, base), keypoints=found.skeleton.keypoints, scorer=found.scorer,
+        n_frames=tracklets.span[1], unique=_cropped_unique(found.unique, base),
+        unique_names=found.skeleton.unique, identity=found.identity,
+    )  # fmt: skip
+    return path
+
+
+def stitch_dlc_files(
+    base: Path,
+    *,
+    config: StitchConfig,
+    names: Sequence[str] = (),
+    method: str = "ellipse",
+    output: Path | None = None,
+    csv: bool = False,
+) -> Path:
+    """Tracks from a video's tracklets, whoever made those: ``_el.pickle`` -> ``_el.h5``.
+
+    Args:
+        base: folder and base name of the files.
+        config: settings; ``n_animals`` 0 = unknown.
+        names: of individuals; empty = those of ``_meta.pickle``.
+        method: of the tracklets.
+        output: file to write; None = DLC's name.
+        csv: a csv twin.
+
+    Raises:
+        ProjectError: no tracklets file, or damaged.
+    """
+    found = read_dlc_files(base, "tracklets", method=method)
+    assert isinstance(found.table, Tracks)
+    tracks, _ = stitch(found.table, None, config)
+    if config.n_animals:
+        tracks = Tracks(tracks.poses, np.where(tracks.track < config.n_animals, tracks.track, -1))
+    path = output or dlc_file(base, "tracks", method=method)
+    unique = _cropped_unique(found.unique, base) if found.skeleton.unique else None
+    for target in [path, path.with_suffix(".csv")] if csv else [path]:
+
+        def write(aside: Path) -> None:
+            write_tracks(
+                aside, _cropped(tracks, base), skeleton=found.skeleton, names=names or found.names,
+                scorer=found.scorer, unique=unique, key=TRACKS_KEY,
+            )  # fmt: skip
+
+        write_atomic(target, write)
+    return path
+
+
+def _cropped(tracks: Tracks, base: Path) -> Tracks:
+    """Back into the cropped part: all files of a base name count from its corner."""
+    return Tracks(_cropped_unique(tracks.poses, base), tracks.track)
+
+
+def _cropped_unique(poses: Poses, base: Path) -> Poses:
+    meta = dlc_file(base, "meta")
+    origin = read_meta(meta).origin if meta.is_file() else (0, 0)
+    return replace(poses, xy=poses.xy - np.array(origin, np.float32)) if origin != (0, 0) else poses

@@ -1,0 +1,108 @@
+import logging
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+
+import shoal.deeplabcut as deeplabcut
+from shoal.deeplabcut import call
+from shoal.deeplabcut.call import finish, on_progress, step
+from shoal.errors import ConfigError, InputError, PartialFailure
+from shoal.run.batch import for_each
+
+ROOT = Path(__file__).parents[3]
+
+
+@step
+def talk(config, allow_growth=False):
+    warnings.warn("of somebody else", UserWarning, stacklevel=1)
+    logging.getLogger("shoal.training").info("Number of iterations: 500, loss: 0.00740, lr: 0.0001")
+    on_progress("train", 1, 2)
+    return config
+
+
+@step
+def nested(config):
+    return talk(config)
+
+
+@step
+def fail(config):
+    raise InputError("expected a, got b", hint="give a")
+
+
+def test_the_banner_is_shown_once_and_lines_go_to_stdout(capsys, monkeypatch):
+    monkeypatch.setattr(call._Console, "is_greeted", False)
+    assert talk("x") == "x" and nested("y") == "y"
+    output = capsys.readouterr()
+    assert output.out.count("Loading shoal") == 1 and output.out.startswith("Loading shoal")
+    assert output.out.count("Number of iterations: 500, loss: 0.00740, lr: 0.0001") == 2
+    assert "somebody else" not in output.out + output.err
+
+
+def test_what_changes_nothing_is_named_in_one_warning(capsys):
+    talk("x", allow_growth=True)
+    assert capsys.readouterr().err.count("warning: talk: these change nothing in shoal: allow_growth") == 1
+
+
+def test_hints_are_part_of_the_traceback():
+    with pytest.raises(InputError) as caught:
+        fail("x")
+    assert caught.value.__notes__ == ["hint: give a"]
+
+
+def test_one_failure_is_named_and_the_rest_counts(capsys):
+    def work(path):
+        if "bad" in path.name:
+            raise InputError("expected a video")
+        return path
+
+    @step
+    def many(config, names):
+        finish(for_each([Path(name) for name in names], work), "done")
+
+    many("x", ["good", "bad"])
+    output = capsys.readouterr()
+    assert "error: 1 of 2 failed: bad: expected a video" in output.err and "done" in output.out
+    with pytest.raises(PartialFailure):
+        many("x", ["bad1", "bad2"])
+
+
+def test_importing_is_quick():
+    """No torch, no numpy: a script that only makes a training set should not wait for a network."""
+    slow = {"torch", "numpy", "pandas", "matplotlib"}
+    code = f"import sys, shoal.deeplabcut; print(sorted({slow} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_piped_lines_are_there_at_once():
+    """A .out file of a job must be readable while the job runs."""
+    code = (
+        "import os, logging\n"
+        "from shoal.deeplabcut.call import step\n"
+        "@step\n"
+        "def f(config):\n"
+        "    logging.getLogger('shoal.x').info('first line')\n"
+        "    os._exit(0)\n"
+        "f('c')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "first line"
+
+
+def test_functions_that_are_missing_say_what_to_use():
+    with pytest.raises(deeplabcut.MissingFunctionError, match="napari"):
+        deeplabcut.label_frames  # noqa: B018
+    assert not hasattr(deeplabcut, "launch_dlc") and not hasattr(deeplabcut, "nonsense")
+    with pytest.raises(InputError, match="re-ID work"):
+        deeplabcut.transformer_reID("config.yaml", ["video.mp4"], n_tracks=10, videotype="mp4")
+    with pytest.raises(InputError, match="re-ID work"):
+        deeplabcut.create_tracking_dataset("config.yaml", ["video.mp4"], "ellipse")
+
+
+def test_wrong_keywords_never_reach_the_work():
+    with pytest.raises(ConfigError, match="vidoetype"):
+        deeplabcut.analyze_videos("config.yaml", ["v.mp4"], vidoetype="mp4")
