@@ -85,9 +85,9 @@ def ran(tmp_path_factory) -> tuple[Path, list[str]]:
     from shoal.deeplabcut import call
 
     folder = tmp_path_factory.mktemp("guide")
-    config = make_project(folder / "fish", TINY, seed=0, n_frames=11, n_videos=2, reflections=False)
+    config = make_project(folder / "fish", TINY, seed=0, n_frames=4, n_videos=2, reflections=False)
     edit_config(config, values={"dotsize": 2, "numframes2pick": 3})
-    make_video(TINY, folder / "videos" / "clip.mp4", seed=99, n_frames=40)
+    make_video(TINY, folder / "videos" / "clip.mp4", seed=99, n_frames=24)
     names: dict = {}
     shown, missing = "", []
     with pytest.MonkeyPatch.context() as patch:
@@ -128,4 +128,4 @@ def test_the_guides_files_are_there(ran):
 
 def test_every_block_is_run_or_said_to_be_text():
     assert {language for language, _ in blocks()} == {"python", "console", "output", "text"}
-    assert sum(language in ("python", "console") for language, _ in blocks()) > 20
+    assert sum(language in ("python", "console") for language, _ in blocks()) >= 20
