@@ -42,12 +42,7 @@ from shoal.run.folder import (
     write_video,
 )
 from shoal.run.plan import chunk_size, missing, spans
-<<<<<<< HEAD
-from shoal.run.predict import Engine, Prints, fingerprints, measure_speed, predict, reassemble
-=======
 from shoal.run.predict import Engine, Prints, cropped, fingerprints, measure_speed, peak_cap, predict, reassemble
-from shoal.run.stopping import Stopped, stop_requests
->>>>>>> h2
 from shoal.stages import associate as associating
 from shoal.stages import stitch as stitching
 from shoal.types import Decisions, Detections, FrameBatch, OnProgress, Poses, Span, Tracks, no_progress
@@ -221,42 +216,9 @@ def export(
     if format != "dlc":
         raise InputError(f"expected format dlc, got '{format}'")
     run_dir = Path(run_dir)
-<<<<<<< HEAD
-    about, card, tracks = open_folder(run_dir), read_card(run_dir), _exportable(read_animals(run_dir))
-    unique = read_spans(run_dir, "unique", Poses) if card.skeleton.unique else None
-    poses = select(tracks.poses, tracks.poses.item < len(card.individuals))  # best first; DLC has no more columns
-    if len(poses) < len(tracks.poses):
-        log.info(
-            "%s: %d animals beyond %d per frame are left out of %s.h5",
-            run_dir.name,
-            len(tracks.poses) - len(poses),
-            len(card.individuals),
-            Path(about["path"]).stem,
-        )
-    video = Path(about["path"])
-    folder = video.parent if beside_video else dest or run_dir / "export"
-    scorer = card.name if card.name.startswith("DLC_") else f"shoal_{card.name}"
-    written: list[Path] = []
-    for suffix in (".h5", ".csv") if csv else (".h5",):
-        poses_file, tracks_file = folder / f"{video.stem}{suffix}", folder / f"{video.stem}_el{suffix}"
-
-        def poses_to(path: Path) -> None:
-            names = card.individuals
-            write_poses(path, poses, skeleton=card.skeleton, individuals=names, scorer=scorer, unique=unique)
-
-        def tracks_to(path: Path) -> None:
-            names = card.individuals
-            write_tracks(path, tracks, skeleton=card.skeleton, names=names, scorer=scorer, unique=unique)
-
-        write_atomic(poses_file, poses_to)
-        write_atomic(tracks_file, tracks_to)
-        written += [poses_file, tracks_file]
-    return tuple(written)
-=======
     folder = Path(open_folder(run_dir)["path"]).parent if beside_video else dest
     more = ("full", "meta", "assemblies", "tracklets") if pickles else ()
     return write_dlc_files(run_dir, dest=folder, what=("poses", "tracks", *more), csv=csv)
->>>>>>> h2
 
 
 def status(paths: Sequence[Path]) -> list[dict[str, Any]]:
