@@ -124,7 +124,7 @@ def predict(
     config: RunConfig,
     all_spans: Sequence[Span],
     on_progress: OnProgress = no_progress,
-    should_stop: Callable[[], bool] = lambda: False,
+    should_stop: Callable[[], object] = lambda: False,
 ) -> bool:
     """Write detections, poses, unique keypoints and appearance of all spans that lack them.
 
@@ -167,7 +167,7 @@ def _detect_chunks(
     config: RunConfig,
     todo: Sequence[Span],
     count: Callable[[int], None],
-    should_stop: Callable[[], bool],
+    should_stop: Callable[[], object],
 ) -> Generator[Chunk, None, None]:
     """Run the network over the missing spans, with one pass of the decoder per gapless stretch."""
     for stretch in adjoining(todo):

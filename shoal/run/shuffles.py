@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from shoal.config.run import RunConfig
-from shoal.errors import CheckpointError, ConfigError, ProjectError
+from shoal.errors import CheckpointError, ConfigError, ProjectError, Stopped
 from shoal.io.dlc.config_file import DlcConfig, read_config
 from shoal.io.dlc.project import read_project
 from shoal.io.dlc.pytorch_config import NETS, graph_in, read_pytorch_config, update_pytorch_config, write_pytorch_config
@@ -20,7 +20,6 @@ from shoal.io.dlc.pytorch_settings import to_run_config
 from shoal.io.dlc.shuffles import Shuffle, find_shuffle, list_snapshots, shuffle_split
 from shoal.io.dlc.training_set import write_model_folder
 from shoal.run.models import models_folder
-from shoal.run.stopping import Stopped
 from shoal.types import OnProgress, Project, no_progress
 
 if TYPE_CHECKING:
