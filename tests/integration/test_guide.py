@@ -92,6 +92,7 @@ def ran(tmp_path_factory) -> tuple[Path, list[str]]:
     shown, missing = "", []
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        patch.setenv("OMP_NUM_THREADS", "1")  # threads that other tests hold up cost more than they bring
         patch.setattr(call._Console, "is_greeted", False)
         for language, text in blocks():
             if language == "python":
