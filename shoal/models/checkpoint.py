@@ -69,6 +69,7 @@ class LoadedModel:
         device: where it runs.
         epoch: epochs it was trained.
         scores: of its last evaluation.
+        scorer: what DLC calls its results; empty if the network does not come from DLC's files.
     """
 
     net: PoseNet
@@ -77,6 +78,7 @@ class LoadedModel:
     device: torch.device
     epoch: int = 0
     scores: dict[str, float] | None = None
+    scorer: str = ""
 
     @property
     def skeleton(self) -> Skeleton:

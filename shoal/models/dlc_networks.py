@@ -6,6 +6,7 @@ Child names are DLC's: ``backbone.model.*``, ``heads.bodypart.*``, ``heads.uniqu
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import timm
 import torch
@@ -141,7 +142,7 @@ class _Deconv(nn.Module):
     def __init__(self, *channels: int) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        for n_in, n_out in zip(channels, channels[1:], strict=False):
+        for n_in, n_out in pairwise(channels):
             layers += [nn.ConvTranspose2d(n_in, n_out, 3, stride=2), nn.ReLU()]
         self.deconv_layers = nn.Sequential(*layers[:-1])
 

@@ -69,10 +69,10 @@ def load_snapshot(path: Path, content: Mapping[str, Any], *, device: torch.devic
     net = net.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     metadata = saved.get("metadata") or {}
     scores = {
-        str(name).removeprefix("metrics/test."): float(value)
-        for name, value in (metadata.get("metrics") or {}).items()
+        str(name).removeprefix("metrics/test."): float(value) for name, value in (metadata.get("metrics") or {}).items()
     }
-    return LoadedModel(net, info, weights_sha(saved["model"]), device, int(metadata.get("epoch") or 0), scores)
+    epoch, scorer = int(metadata.get("epoch") or 0), snapshot_scorer(path, content)
+    return LoadedModel(net, info, weights_sha(saved["model"]), device, epoch, scores, scorer)
 
 
 def read_snapshot(path: Path) -> dict[str, Any]:
@@ -130,29 +130,6 @@ def save_snapshot(
     }
     content |= {n: dict(v) for n, v in (("optimizer", optimizer), ("scheduler", scheduler)) if v is not None}
     write_torch_file(path, content)
-
-
-def load_weights(net: PoseNet, path: Path, *, only_backbone: bool = False) -> dict[str, Any]:
-    """Fill a network of DLC's shape from a snapshot, in place: where a training begins.
-
-    Args:
-        net: to fill.
-        path: the snapshot.
-        only_backbone: leave the heads as they are (DLC's ``keepdeconvweights=False``).
-
-    Returns:
-        The rest of the snapshot: ``metadata``, ``optimizer``, ``scheduler``.
-
-    Raises:
-        CheckpointError: damaged, or weights of another network.
-    """
-    saved = read_snapshot(path)
-    state = saved.pop("model")
-    if only_backbone:
-        own = net.body.state_dict()
-        state = own | {name: value for name, value in state.items() if name.startswith("backbone.")}
-    fit_weights(net.body, state, where=f"where: {path}")
-    return saved
 
 
 def fit_weights(body: nn.Module, state: Mapping[str, Tensor], *, where: str) -> None:
@@ -229,7 +206,7 @@ def _meaning(
         n_named = int(heads["identity"]["heatmap_config"]["channels"][-1]) if "identity" in heads else 0
         if n_named not in (0, len(individuals)):
             raise ValueError(f"{n_named} identities for {len(individuals)} individuals")
-        if graph.size and not (0 <= graph.min() and graph.max() < len(keypoints)):
+        if graph.size and not (graph.min() >= 0 and graph.max() < len(keypoints)):
             raise ValueError("limbs of keypoints that there are not")
         if unique and "unique_bodypart" not in heads:
             raise ValueError("unique bodyparts, but no head for them")

@@ -73,7 +73,6 @@ class PoseNet(nn.Module):
     def __init__(self, body: nn.Module, *, mean: tuple[float, ...], std: tuple[float, ...], input_scale: float) -> None:
         super().__init__()
         self.body = body
-        self.frozen_stats = False
         self.input_scale = input_scale
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1))
@@ -97,33 +96,6 @@ class PoseNet(nn.Module):
         maps = self.body(x.contiguous(memory_format=torch.channels_last))
         # DLC's maps reach a cell over the edge of a frame that needs no padding; DLC reads it, and so do we
         return _without_padding(maps, width, height) if right or below else maps
-
-    def train(self, mode: bool = True) -> PoseNet:
-        """Training mode, except for what ``freeze_norms`` froze."""
-        super().train(mode)
-        if self.frozen_stats:
-            for norm in _batch_norms(self):
-                norm.eval()
-        return self
-
-
-def freeze_norms(net: PoseNet, *, stats: bool, weights: bool) -> None:
-    """Keep the backbone's batch normalisation as it is in training (DLC's ``freeze_bn_stats``, ``freeze_bn_weights``).
-
-    Args:
-        net: changed in place.
-        stats: means and variances stay, and are used instead of the batch's.
-        weights: scales and shifts get no gradient.
-    """
-    net.frozen_stats = stats
-    for norm in _batch_norms(net):
-        for weight in norm.parameters():
-            weight.requires_grad_(not weights)
-    net.train(net.training)
-
-
-def _batch_norms(net: PoseNet) -> list[nn.BatchNorm2d]:
-    return [module for module in net.body.backbone.modules() if isinstance(module, nn.BatchNorm2d)]  # type: ignore[union-attr,operator]
 
 
 def shrink(images: UInt8[Tensor, "B H W 3"], scale: float) -> Float[Tensor, "B 3 h w"]:

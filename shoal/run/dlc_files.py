@@ -129,7 +129,7 @@ def write_dlc_files(
     run_dir = Path(run_dir)
     about, card = open_folder(run_dir), read_card(run_dir)
     stem = Path(dest or run_dir / "export") / (base or Path(about["path"]).stem)
-    scorer = scorer or f"shoal_{card.name}"
+    scorer = scorer or (card.name if card.name.startswith("DLC_") else f"shoal_{card.name}")
     crop = read_config(run_dir).predict.crop
     unique = _from_crop(read_spans(run_dir, "unique", Poses), crop) if card.skeleton.unique else None
     writers: dict[Path, Callable[[Path], None]] = {}

@@ -56,7 +56,7 @@ def load_engine(model: Path, config: RunConfig) -> Engine:
     """A trained network on the device of ``config.compute``, ready for many videos.
 
     Args:
-        model: ``best.pt``, ``last.pt`` or the folder of a model.
+        model: ``best.pt``, ``last.pt``, the folder of a model, or DLC's snapshot.
         config: ``predict``, ``sample``, ``stitch.n_animals`` and ``compute`` are used.
 
     Raises:
@@ -69,7 +69,7 @@ def load_engine(model: Path, config: RunConfig) -> Engine:
 
     device = pick_device(config.compute)
     loaded = load_model(Path(model), device=device)
-    name = model.stem if model.is_dir() else model.resolve().parent.name
+    name = loaded.scorer or (model.stem if model.is_dir() else model.resolve().parent.name)
     card = ModelCard(name, loaded.sha, loaded.skeleton, loaded.edges, loaded.individuals, device.type)
     log.info("network %s on %s", name, describe(device, config.predict.precision))
     n_animals, feature_size = config.stitch.n_animals, config.sample.feature_size

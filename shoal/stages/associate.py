@@ -23,9 +23,11 @@ from numpy import ndarray
 from scipy.optimize import linear_sum_assignment
 
 from shoal.config.associate import AssociateConfig
+from shoal.stages import similarity
+from shoal.stages.similarity import Shapes
 from shoal.types import DECISION_KINDS, DECISION_REASONS, Decisions, Poses, Tracks, select
 
-VERSION = 1
+VERSION = 2
 
 DEFAULT_BODY_PX = 40.0  # single keypoints, or none seen yet: DLC's box slack
 SIZES_KEPT = 512  # animals that the running body length is the median of
@@ -130,11 +132,11 @@ def step(state: State, poses_of_frame: Poses) -> tuple[State, Int64[ndarray, "M"
     seen = _observe(state, poses_of_frame)
     _keep(state, frame - state.last - 1 <= state.config.max_age)
     _predict(state, frame, seen.body)
-    similarity = _similarity(state, frame, seen)
-    likeness = similarity - SCORE_WEIGHT * np.abs(state.score[:, None] - seen.score) / max(seen.typical, 1e-6)
-    column = _assign(similarity, likeness, _floor(state.config))
+    alike = _similarity(state, frame, seen)
+    likeness = alike - SCORE_WEIGHT * np.abs(state.score[:, None] - seen.score) / max(seen.typical, 1e-6)
+    column = _assign(alike, likeness, _floor(state.config))
     margin, rival = margins(likeness, column)
-    joined, reason = _judge(state, frame, seen, similarity, column, margin, rival)
+    joined, reason = _judge(state, frame, seen, alike, column, margin, rival)
     refused = np.flatnonzero(reason >= 0)
     unsafe = np.flatnonzero((reason >= 0) & (reason != JUMP))
     source, last = state.number[refused], state.last[refused]
@@ -143,7 +145,7 @@ def step(state: State, poses_of_frame: Poses) -> tuple[State, Int64[ndarray, "M"
     state.n_started += len(unsafe)
     numbers[seen.row] = _advance(state, frame, seen, np.where(joined | ((reason >= 0) & (reason != JUMP)), column, -1))
     for k, i in enumerate(refused):
-        target, cost = int(numbers[seen.row[column[i]]]), 1 - float(similarity[i, column[i]])
+        target, cost = int(numbers[seen.row[column[i]]]), 1 - float(alike[i, column[i]])
         gap = frame - int(last[k]) - 1
         state.cuts.append((frame, int(source[k]), target, gap, cost, float(margin[i]), int(reason[i])))
     lost = np.zeros(len(state.number), np.bool_)  # rivals without an animal of their own
@@ -206,7 +208,10 @@ def _similarity(state: State, frame: int, seen: _Seen) -> Float64[ndarray, "T N"
     other = np.where(np.isfinite(seen.size), seen.size, seen.body)
     length = np.maximum(own[:, None], other)
     length = length * np.sqrt(frame - state.last)[:, None]  # uncertainty grows while unseen
-    return np.maximum(SIMILARITIES[state.config.similarity](state, seen, length), _floor(state.config))
+    slack = state.config.box_slack_px
+    expected = Shapes(state.mean, state.mean[:, None, :2] + state.offset, slack)
+    value = SIMILARITIES[state.config.similarity](expected, Shapes(seen.ellipse, seen.xy, slack), length)
+    return np.maximum(value, _floor(state.config))
 
 
 def _floor(config: AssociateConfig) -> float:
@@ -214,32 +219,21 @@ def _floor(config: AssociateConfig) -> float:
     return 1 - max(config.max_jump, 1.0)
 
 
-def _ellipse_similarity(state: State, seen: _Seen, length: Float64[ndarray, "T N"]) -> Float64[ndarray, "T N"]:
-    from shoal.stages.kernels.associate import ellipse_similarity
-
-    return ellipse_similarity(state.mean, seen.ellipse, length)
-
-
-def _pose_similarity(state: State, seen: _Seen, length: Float64[ndarray, "T N"]) -> Float64[ndarray, "T N"]:
-    from shoal.stages.kernels.associate import pose_similarity
-
-    return pose_similarity(state.mean, state.mean[:, None, :2] + state.offset, seen.ellipse, seen.xy, length)
-
-
-SIMILARITIES: dict[str, Callable[[State, _Seen, Float64[ndarray, "T N"]], Float64[ndarray, "T N"]]] = {
-    "pose": _pose_similarity,
-    "ellipse": _ellipse_similarity,
+Similarity = Callable[[Shapes, Shapes, Float64[ndarray, "T N"]], Float64[ndarray, "T N"]]
+SIMILARITIES: dict[str, Similarity] = {
+    "pose": similarity.pose,
+    "ellipse": similarity.ellipse,
+    "box": similarity.box,
+    "skeleton": similarity.skeleton,
 }
 
 
-def _assign(
-    similarity: Float64[ndarray, "T N"], likeness: Float64[ndarray, "T N"], floor: float
-) -> Int64[ndarray, "T"]:
+def _assign(alike: Float64[ndarray, "T N"], likeness: Float64[ndarray, "T N"], floor: float) -> Int64[ndarray, "T"]:
     """Column of each row in the assignment of largest total likeness, -1 = none or at the floor."""
-    column = np.full(len(similarity), -1)
+    column = np.full(len(alike), -1)
     i, j = linear_sum_assignment(likeness, maximize=True)
     column[i] = j
-    column[i[similarity[i, j] <= floor]] = -1
+    column[i[alike[i, j] <= floor]] = -1
     return column
 
 
@@ -247,7 +241,7 @@ def _judge(
     state: State,
     frame: int,
     seen: _Seen,
-    similarity: Float64[ndarray, "T N"],
+    alike: Float64[ndarray, "T N"],
     column: Int64[ndarray, "T"],
     margin: Float64[ndarray, "T"],
     rival: Int64[ndarray, "T"],
@@ -259,7 +253,7 @@ def _judge(
     """
     rows = np.flatnonzero(column >= 0)
     taken = np.full(len(column), np.nan)
-    taken[rows] = similarity[rows, column[rows]]
+    taken[rows] = alike[rows, column[rows]]
     near = taken >= state.config.min_similarity
     needed = state.config.min_margin * (1 + COST_DOUBT * (1 - taken))
     clear = margin >= np.where(near, needed, JUMP_CLEARANCE * (1 - taken))

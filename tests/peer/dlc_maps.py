@@ -11,7 +11,7 @@ import shutil
 import sys
 from pathlib import Path
 
-os.environ["DLClight"] = "True"
+os.environ["DLClight"] = "True"  # noqa: SIM112
 os.environ["HF_HUB_OFFLINE"] = "1"
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -50,7 +50,10 @@ def main(config, folder, nets):
         model = PoseModel.build(read_config_as_dict(made)["model"], pretrained_backbone=False)
         state = {n: torch.from_numpy(made_weight(n, tuple(v.shape))) for n, v in model.state_dict().items()}
         model.load_state_dict(state)
-        torch.save({"model": model.state_dict(), "metadata": {"epoch": 1, "metrics": {}, "losses": {}}}, dest / "snapshot-001.pt")
+        torch.save(
+            {"model": model.state_dict(), "metadata": {"epoch": 1, "metrics": {}, "losses": {}}},
+            dest / "snapshot-001.pt",
+        )
         look(model, dest / "maps.npz")
         if (dest / "shoal.pt").is_file():
             model.load_state_dict(torch.load(dest / "shoal.pt", weights_only=True)["model"])

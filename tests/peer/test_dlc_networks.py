@@ -28,7 +28,7 @@ from shoal.models.dlc_snapshots import open_snapshot, save_snapshot
 from shoal.types import Skeleton
 
 sys.path.insert(0, str(Path(__file__).parent))
-from made_weights import (  # noqa: E402
+from made_weights import (
     HEIGHT,
     INDIVIDUALS,
     KEYPOINTS,
@@ -46,9 +46,13 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "dlc_networks.json"
 CHANNELS = (len(KEYPOINTS), 12, len(UNIQUE), len(INDIVIDUALS))  # all six pairs of four keypoints
 TOLERANCE = 1e-4  # of a map's range
 MAPS = {
-    "bodypart.heatmap": "heat", "bodypart.locref": "locref", "bodypart.paf": "limbs", "unique_bodypart.heatmap": "unique",
-    "unique_bodypart.locref": "unique_locref", "identity.heatmap": "identity",
-}  # fmt: skip
+    "bodypart.heatmap": "heat",
+    "bodypart.locref": "locref",
+    "bodypart.paf": "limbs",
+    "unique_bodypart.heatmap": "unique",
+    "unique_bodypart.locref": "unique_locref",
+    "identity.heatmap": "identity",
+}
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +175,9 @@ def test_predictions(looked: Path, net: str) -> None:
         nearest = int(distance.argmin())
         assert distance[nearest] < 0.01
         assert abs(peaks.confidence.numpy()[mine][nearest] - score) < 1e-3
-        column, row = np.clip(np.round(peaks.xy.numpy()[mine][nearest]).astype(int), 0, np.array(enlarged.shape[2:0:-1]) - 1)
+        column, row = np.clip(
+            np.round(peaks.xy.numpy()[mine][nearest]).astype(int), 0, np.array(enlarged.shape[2:0:-1]) - 1
+        )
         assert np.abs(peaks.identity.numpy()[mine][nearest] - enlarged[image, row, column]).max() < 1e-3
         n_found += 1
     assert n_found >= 8

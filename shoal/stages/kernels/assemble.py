@@ -27,11 +27,13 @@ def contract(weight):
         (n,) representative (smallest member) of each node's group.
     """
     n = len(weight)
-    parent = np.arange(n)
-    alive = np.ones(n, np.bool_)
-    best = np.full(n, -1)
-    best_weight = np.full(n, -np.inf)
+    parent = np.empty(n, np.int64)
+    alive = np.empty(n, np.bool_)
+    best = np.empty(n, np.int64)
+    best_weight = np.empty(n)
     for i in range(n):
+        parent[i], alive[i] = i, True
+        best[i], best_weight[i] = -1, -np.inf
         for j in range(n):
             if j != i and weight[i, j] > best_weight[i]:
                 best[i], best_weight[i] = j, weight[i, j]
@@ -81,10 +83,14 @@ def best_matching(weight):
         (m,) row of each column, -1 = none.
     """
     n, m = weight.shape
-    row_price = np.zeros(n + 1)
-    column_price = np.zeros(m + 1)
-    row_of = np.zeros(m + 1, np.int64)  # rows and columns count from 1, 0 = none
-    came_from = np.zeros(m + 1, np.int64)
+    row_price = np.empty(n + 1)
+    row_price[:] = 0
+    column_price = np.empty(m + 1)
+    column_price[:] = 0
+    row_of = np.empty(m + 1, np.int64)  # rows and columns count from 1, 0 = none
+    row_of[:] = 0
+    came_from = np.empty(m + 1, np.int64)
+    came_from[:] = 0
     slack = np.empty(m + 1)
     is_done = np.empty(m + 1, np.bool_)
     for row in range(1, n + 1):
@@ -147,7 +153,8 @@ def mark_matched(first, last, edge, source, target, weight, place, matched):
             if place[target[k]] < 0:
                 place[target[k]] = m
                 m += 1
-        table = np.zeros((min(n, m), max(n, m)))
+        table = np.empty((min(n, m), max(n, m)))
+        table[:] = 0
         for k in range(begin, end):
             i, j = place[source[k]], place[target[k]]
             if n > m:
@@ -163,7 +170,9 @@ def mark_matched(first, last, edge, source, target, weight, place, matched):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def link_weights(nodes, local, keypoint, confidence, is_edge, first, last, source, target, affinity, matched, options):
+def link_weights(
+    nodes, local, keypoint, confidence, is_edge, first, last, source, target, affinity, identity, matched, options
+):  # fmt: skip
     """Dense link weights between the linked peaks of one frame.
 
     Args:
@@ -177,16 +186,21 @@ def link_weights(nodes, local, keypoint, confidence, is_edge, first, last, sourc
         source: (L,) peak row of each link's first end.
         target: (L,) peak row of its second end.
         affinity: (L,) of each link.
+        identity: (P, I) share of each named individual; I = 0: nobody is named.
         matched: (L,) False where the link contradicts better ones.
-        options: affinity that speaks neither for nor against; factor on links that are not matched.
+        options: affinity that speaks neither for nor against; factor on links that are not matched; weight of
+            identity, which is 1 for two peaks that are surely one individual, 0 where it is as good as unknown, -1 at
+            worst: log of the odds against chance, to the base I.
 
     Returns:
         (n, n) geometric mean of confidences times (affinity - threshold); a limb that was not seen has affinity 0,
         two peaks of one type weigh minus infinity.
     """
     n = len(nodes)
-    threshold, doubt = options
-    weight = np.zeros((n, n))
+    threshold, doubt, identity_weight = options
+    n_named = identity.shape[1]
+    weight = np.empty((n, n))
+    weight[:] = 0
     for i in range(n):
         for j in range(n):
             a, b = keypoint[nodes[i]], keypoint[nodes[j]]
@@ -199,6 +213,18 @@ def link_weights(nodes, local, keypoint, confidence, is_edge, first, last, sourc
         shown = affinity[k] if matched[k] else affinity[k] * doubt
         weight[i, j] = (shown - threshold) * np.sqrt(confidence[source[k]] * confidence[target[k]])
         weight[j, i] = weight[i, j]
+    if n_named > 1 and identity_weight > 0:
+        for i in range(n):
+            for j in range(i):
+                a, b = nodes[i], nodes[j]
+                if not is_edge[keypoint[a], keypoint[b]]:
+                    continue
+                same = 0.0
+                for k in range(n_named):
+                    same += identity[a, k] * identity[b, k]
+                agreement = max(-1.0, np.log(n_named * same) / np.log(n_named))
+                weight[i, j] += identity_weight * agreement * np.sqrt(confidence[a] * confidence[b])
+                weight[j, i] = weight[i, j]
     return weight
 
 
@@ -210,16 +236,19 @@ def gather(nodes, group, keypoint, n_keypoints, min_keypoints):
         (G, K) peak rows, -1 = missing; (n,) group of each node, -1 = none.
     """
     n = len(nodes)
-    size = np.zeros(n, np.int64)
+    size = np.empty(n, np.int64)
+    size[:] = 0
     for i in range(n):
         size[group[i]] += 1
-    index = np.full(n, -1)
+    index = np.empty(n, np.int64)
+    index[:] = -1
     n_groups = 0
     for i in range(n):
         if size[i] >= min_keypoints:
             index[i] = n_groups
             n_groups += 1
-    rows = np.full((n_groups, n_keypoints), -1)
+    rows = np.empty((n_groups, n_keypoints), np.int64)
+    rows[:] = -1
     of_node = np.empty(n, np.int64)
     for i in range(n):
         of_node[i] = index[group[i]]
@@ -236,7 +265,8 @@ def score_groups(rows, confidence, edges, limb_sum):
     two animals scores low.
     """
     n_groups, n_keypoints = rows.shape
-    score = np.zeros(n_groups)
+    score = np.empty(n_groups)
+    score[:] = 0
     for g in range(n_groups):
         total = 0.0
         for k in range(n_keypoints):
@@ -322,7 +352,8 @@ def merge_duplicates(rows, order, score, xy, edges, limits):
     """
     overlap, distance, ghost_share, ghost_score = limits
     n_groups, n_keypoints = rows.shape
-    keep = np.ones(n_groups, np.bool_)
+    keep = np.empty(n_groups, np.bool_)
+    keep[:] = True
     for p in range(n_groups):
         a = order[p]
         if not keep[a]:
@@ -346,7 +377,8 @@ def merge_duplicates(rows, order, score, xy, edges, limits):
 def best_first(rows, score, xy):
     """Order of groups: descending score, then position (mean x, mean y)."""
     n_groups, n_keypoints = rows.shape
-    middle = np.zeros((n_groups, 2))
+    middle = np.empty((n_groups, 2))
+    middle[:] = 0
     for g in range(n_groups):
         n = 0
         for k in range(n_keypoints):
@@ -356,9 +388,10 @@ def best_first(rows, score, xy):
                 n += 1
         middle[g, 0] /= max(n, 1)
         middle[g, 1] /= max(n, 1)
-    order = np.arange(n_groups)
+    order = np.empty(n_groups, np.int64)
+    order[:] = 0
     for p in range(1, n_groups):  # insertion sort: few groups, and numba's argsort has one key
-        g, q = order[p], p - 1
+        g, q = p, p - 1
         while q >= 0:
             h = order[q]
             if score[h] > score[g]:
@@ -375,7 +408,7 @@ def best_first(rows, score, xy):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def group_frames(
-    peak_start, limb_start, keypoint, xy, confidence, edge, source, target, affinity, edges, is_edge,
+    peak_start, limb_start, keypoint, xy, confidence, edge, source, target, affinity, identity, edges, is_edge,
     options, min_keypoints, max_animals, limits,
 ):  # fmt: skip
     """Group the peaks of every frame.
@@ -390,6 +423,7 @@ def group_frames(
         source: (L,) peak row of its first end.
         target: (L,) peak row of its second end.
         affinity: (L,) positive.
+        identity: (P, I) share of each named individual.
         edges: (E, 2) keypoints of each limb.
         is_edge: (K, K) True where there is a limb.
         options: see ``link_weights``.
@@ -405,16 +439,19 @@ def group_frames(
     out_frame = np.empty(room, np.int64)
     out_rows = np.empty((room, n_keypoints), np.int64)
     out_score = np.empty(room, np.float64)
-    local = np.full(n_peaks, -1)
-    place = np.full(n_peaks, -1)
-    matched = np.zeros(len(source), np.bool_)
-    product = np.zeros(len(source))
+    local = np.empty(n_peaks, np.int64)  # both are written before they are read
+    place = np.empty(n_peaks, np.int64)
+    matched = np.empty(len(source), np.bool_)
+    matched[:] = False
+    product = np.empty(len(source))
+    product[:] = 0
     n_out = 0
     for f in range(len(peak_start) - 1):
         first, last = limb_start[f], limb_start[f + 1]
         n = 0
         nodes = np.empty(peak_start[f + 1] - peak_start[f], np.int64)
-        linked = np.zeros(len(nodes), np.bool_)
+        linked = np.empty(len(nodes), np.bool_)
+        linked[:] = False
         for k in range(first, last):
             linked[source[k] - peak_start[f]] = True
             linked[target[k] - peak_start[f]] = True
@@ -430,11 +467,13 @@ def group_frames(
             product[k] = affinity[k] * np.sqrt(confidence[source[k]] * confidence[target[k]])
         mark_matched(first, last, edge, source, target, product, place, matched)
         weight = link_weights(
-            nodes, local, keypoint, confidence, is_edge, first, last, source, target, affinity, matched, options
-        )
+            nodes, local, keypoint, confidence, is_edge, first, last, source, target, affinity, identity, matched,
+            options,
+        )  # fmt: skip
         group = contract(weight)
         rows, of_node = gather(nodes, group, keypoint, n_keypoints, min_keypoints)
-        limb_sum = np.zeros(len(rows))
+        limb_sum = np.empty(len(rows))
+        limb_sum[:] = 0
         for k in range(first, last):
             g = of_node[local[source[k]]]
             if g >= 0 and g == of_node[local[target[k]]]:

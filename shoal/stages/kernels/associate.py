@@ -1,4 +1,4 @@
-"""Geometry of association: shapes of animals, and similarity of predictions with observations."""
+"""Geometry of association: shapes of animals, their distances, and how clear an assignment is."""
 
 # pyright: basic, reportUnknownArgumentType=false, reportArgumentType=false
 # (numba infers the types of kernels itself)
@@ -24,8 +24,9 @@ def describe(xy):
         (M,) largest distance of two keypoints, NaN with fewer than 2.
     """
     n_animals, n_keypoints = xy.shape[:2]
-    ellipse = np.full((n_animals, 5), np.nan)
-    size = np.full(n_animals, np.nan)
+    ellipse = np.empty((n_animals, 5))
+    size = np.empty(n_animals)
+    ellipse[:], size[:] = np.nan, np.nan
     for a in range(n_animals):
         n = 0
         x = y = 0.0
@@ -66,44 +67,19 @@ def describe(xy):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def ellipse_similarity(predicted, observed, length):
-    """1 - centre distance / length, where positive times 0.8 + 0.2 |cos of the angle between|.
-
-    Args:
-        predicted: (T, 5) ellipses.
-        observed: (N, 5) ellipses.
-        length: (T, N) px at which similarity is 0.
-
-    Returns:
-        (T, N), 1 = equal, below 0 = further apart than the length.
-    """
-    similarity = np.empty((len(predicted), len(observed)))
-    for i in range(len(predicted)):
-        for j in range(len(observed)):
-            distance = np.hypot(predicted[i, 0] - observed[j, 0], predicted[i, 1] - observed[j, 1])
-            value = 1 - distance / length[i, j]
-            angle = predicted[i, 4] - observed[j, 4]
-            if value > 0 and np.isfinite(angle):
-                value *= 0.8 + 0.2 * abs(np.cos(angle))
-            similarity[i, j] = value
-    return similarity
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def pose_similarity(predicted, predicted_xy, observed, observed_xy, length):
-    """1 - mean distance of the shared keypoints / length (of the centres if none is shared).
+def mean_distance(predicted, predicted_xy, observed, observed_xy):
+    """Mean distance of the shared keypoints (of the centres if none is shared).
 
     Args:
         predicted: (T, 5) ellipses.
         predicted_xy: (T, K, 2) keypoints, NaN = never seen.
         observed: (N, 5) ellipses.
         observed_xy: (N, K, 2) keypoints, NaN = missing.
-        length: (T, N) px at which similarity is 0.
 
     Returns:
-        (T, N), 1 = equal, below 0 = further apart than the length.
+        (T, N) px.
     """
-    similarity = np.empty((len(predicted), len(observed)))
+    mean = np.empty((len(predicted), len(observed)))
     for i in range(len(predicted)):
         for j in range(len(observed)):
             total, n = 0.0, 0
@@ -117,8 +93,8 @@ def pose_similarity(predicted, predicted_xy, observed, observed_xy, length):
             if n == 0:
                 total = np.hypot(predicted[i, 0] - observed[j, 0], predicted[i, 1] - observed[j, 1])
                 n = 1
-            similarity[i, j] = 1 - total / n / length[i, j]
-    return similarity
+            mean[i, j] = total / n
+    return mean
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -134,9 +110,10 @@ def margins(similarity, column):
         (T,) row that competes for the same column (-1 = none, the alternative is a free column).
     """
     n_rows, n_columns = similarity.shape
-    margin = np.full(n_rows, np.inf)
-    rival = np.full(n_rows, -1)
-    is_free = np.ones(n_columns, np.bool_)
+    margin = np.empty(n_rows)
+    rival = np.empty(n_rows, np.int64)
+    is_free = np.empty(n_columns, np.bool_)
+    margin[:], rival[:], is_free[:] = np.inf, -1, True
     for i in range(n_rows):
         if column[i] >= 0:
             is_free[column[i]] = False

@@ -143,7 +143,9 @@ def candidates(first, last, max_gap, max_joins, max_looked, model):
     kept_cost = np.empty(max_joins)
     kept = np.empty(max_joins, np.int64)
     for i in range(n):
-        begin = np.searchsorted(first, last[i] + 1)
+        begin = i + 1  # first frames ascend
+        while begin < n and first[begin] <= last[i]:
+            begin += 1
         n_kept, dearest = 0, 0
         for j in range(begin, min(n, begin + max_looked)):
             gap = first[j] - last[i] - 1
@@ -185,16 +187,20 @@ def _build(reward, start_cost, end_cost, source, target, cost):
     for k in range(n_joins):
         tails[3 * n + k], heads[3 * n + k] = 2 * source[k] + 1, 2 * target[k]
         prices[3 * n + k] = cost[k]
-    arc_start = np.zeros(n_nodes + 1, np.int64)
+    arc_start = np.empty(n_nodes + 1, np.int64)
+    arc_start[:] = 0
     for k in range(n_arcs):
         arc_start[tails[k] + 1] += 1
         arc_start[heads[k] + 1] += 1
     for node in range(n_nodes):
         arc_start[node + 1] += arc_start[node]
-    place = arc_start[:-1].copy()
+    place = np.empty(n_nodes, np.int64)
+    for node in range(n_nodes):
+        place[node] = arc_start[node]
     head = np.empty(2 * n_arcs, np.int64)
     price = np.empty(2 * n_arcs)
-    is_open = np.zeros(2 * n_arcs, np.bool_)
+    is_open = np.empty(2 * n_arcs, np.bool_)
+    is_open[:] = False
     reverse = np.empty(2 * n_arcs, np.int64)
     for k in range(n_arcs):
         a = place[tails[k]]
@@ -258,8 +264,11 @@ def cheapest_paths(reward, start_cost, end_cost, source, target, cost, max_paths
     n = len(reward)
     n_nodes, begin, end = 2 * n + 2, 2 * n, 2 * n + 1
     arc_start, head, price, is_open, reverse = _build(reward, start_cost, end_cost, source, target, cost)
-    forward = is_open.copy()
-    potential = np.full(n_nodes, np.inf)
+    forward = np.empty(len(is_open), np.bool_)
+    for a in range(len(is_open)):
+        forward[a] = is_open[a]
+    potential = np.empty(n_nodes)
+    potential[:] = np.inf
     potential[begin] = 0.0
     for step in range(-1, 2 * n):  # nodes in order of time are in topological order
         node = begin if step < 0 else step
@@ -309,7 +318,8 @@ def cheapest_paths(reward, start_cost, end_cost, source, target, cost, max_paths
             is_open[a] = False
             is_open[reverse[a]] = True
             node = head[reverse[a]]
-    following = np.full(n, -2)
+    following = np.empty(n, np.int64)
+    following[:] = -2
     for i in range(n):
         for a in range(arc_start[2 * i + 1], arc_start[2 * i + 2]):
             if forward[a] and not is_open[a]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -184,7 +185,7 @@ def test_dlc_affinity_reads_truncated_cells() -> None:
     peaks = find_peaks(maps, min_confidence=0.01, cap=5)
     found = score_limbs(maps, peaks, torch.tensor([[0, 1]]), config=PredictConfig())
     columns = [2, 2, 3, 4, 5, 5, 6, 7, 8, 9]
-    area = sum((b - a) * (a**2 + b**2) / 2 for a, b in zip(columns, columns[1:], strict=False))
+    area = sum((b - a) * (a**2 + b**2) / 2 for a, b in pairwise(columns))
     assert found.affinity.tolist() == pytest.approx([area / 7], abs=6e-4)
 
 

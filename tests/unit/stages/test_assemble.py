@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import pickle
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from shoal.config.assemble import AssembleConfig
-from shoal.stages.assemble import assemble
+from shoal.stages.assemble import assemble, name_animals, pick_unique
+from shoal.stages.shape import learn_shape
 from shoal.types import Detections
 
 CHAIN = np.array([(0, 1), (1, 2), (2, 3)])
@@ -180,8 +182,78 @@ def test_limbs_of_absent_peaks_and_holes_in_the_numbering_do_no_harm():
 
 
 def test_a_wrong_keypoint_index_is_refused():
-    with pytest.raises(ValueError, match="keypoint in 0-2"):
-        assemble(frame_of([line(0, 0)], edges=CHAIN), CHAIN[:2], AssembleConfig(), n_keypoints=3)
+    with pytest.raises(ValueError, match="edges in 0-2"):
+        assemble(frame_of([line(0, 0)], edges=CHAIN), CHAIN, AssembleConfig(), n_keypoints=3)
+    wrong = replace(frame_of([line(0, 0)], edges=CHAIN), keypoint=np.array([0, 1, 2, -1]))
+    with pytest.raises(ValueError, match="from 0 on, got -1"):
+        assemble(wrong, CHAIN, AssembleConfig(), n_keypoints=4)
+
+
+def named_frame(*, cross, sure=0.9):
+    """Two animals of four keypoints whose identity the network knows; limbs that do not tell them apart."""
+    seen = frame_of([line(0, 0), line(0, 100)], edges=CHAIN, affinity=0.6, cross=cross)
+    second = seen.xy[:, 1] > 50
+    identity = np.where(second[:, None], [1 - sure, sure], [sure, 1 - sure])
+    return replace(seen, identity=identity), second
+
+
+def test_identity_settles_what_limbs_leave_open():
+    seen, _ = named_frame(cross=0.62)
+    rows_of = [set(xy[:, 1].tolist()) for xy in assemble(seen, CHAIN, AssembleConfig(), n_keypoints=4)[0].xy]
+    assert rows_of == [{0.0}, {100.0}]
+    deaf, _ = assemble(seen, CHAIN, AssembleConfig(identity_weight=0), n_keypoints=4)
+    assert any(len(set(xy[:, 1].tolist())) > 1 for xy in deaf.xy), "this test must be able to fail"
+
+
+def test_an_identity_head_that_knows_nothing_changes_nothing():
+    seen, _ = named_frame(cross=0.3, sure=0.5)
+    plain = replace(seen, identity=seen.identity[:, :0])
+    found = [assemble(d, CHAIN, AssembleConfig(), n_keypoints=4)[1].tolist() for d in (seen, plain)]
+    assert found[0] == found[1]
+
+
+def test_identity_alone_groups_peaks_and_every_animal_has_one_name():
+    seen, second = named_frame(cross=0.9)
+    config = AssembleConfig(identity_only=True)
+    poses, rows = assemble(seen, CHAIN, config, n_keypoints=4)
+    assert [set(second[r].tolist()) for r in rows] == [{False}, {True}]
+    assert len(assemble(seen, CHAIN, config.model_copy(update={"max_animals": 1}), n_keypoints=4)[0]) == 1
+    name, score = name_animals(seen, poses.frame, rows)
+    assert name.tolist() == [0, 1]
+    np.testing.assert_allclose(score, 0.9 * np.array([[0.9, 0.1], [0.1, 0.9]]), atol=1e-3)
+    nobody = replace(seen, identity=seen.identity[:, :0])
+    assert name_animals(nobody, poses.frame, rows)[0].tolist() == [-1, -1]
+
+
+def test_two_animals_never_get_one_name():
+    seen, _ = named_frame(cross=0.1)
+    alike = replace(seen, identity=np.broadcast_to([0.8, 0.2], (8, 2)))
+    poses, rows = assemble(alike, CHAIN, AssembleConfig(), n_keypoints=4)
+    assert sorted(name_animals(alike, poses.frame, rows)[0].tolist()) == [0, 1]
+
+
+def test_unique_keypoints_are_the_best_of_their_kind_and_belong_to_no_animal():
+    animal = frame_of([line(0, 0)], edges=CHAIN)
+    more = np.array([[50, 50], [60, 60], [70, 70]])
+    both = replace(
+        animal, frame=np.zeros(7), number=np.arange(7), keypoint=np.r_[animal.keypoint, 4, 4, 5],
+        xy=np.r_[animal.xy, more], confidence=np.r_[animal.confidence, 0.3, 0.7, 0.05], identity=np.zeros((7, 0)),
+    )  # fmt: skip
+    poses, rows = assemble(both, CHAIN, AssembleConfig(), n_keypoints=4)
+    assert rows.tolist() == [[0, 1, 2, 3]] and len(poses) == 1
+    unique = pick_unique(both, AssembleConfig(), n_keypoints=4, n_unique=2)
+    np.testing.assert_array_equal(unique.xy, [[[60, 60], [np.nan, np.nan]]])
+    assert len(pick_unique(animal, AssembleConfig(), n_keypoints=4, n_unique=2)) == 0
+
+
+def test_limbs_of_an_impossible_length_join_nothing():
+    rng = np.random.default_rng(0)
+    shapes = learn_shape(line(0, 0) + rng.normal(0, 0.5, (60, 4, 2)))
+    seen = frame_of([line(0, 0), line(0, 100)], edges=CHAIN, affinity=0.6, cross=0.7)
+    poses, _ = assemble(seen, CHAIN, AssembleConfig(), n_keypoints=4, shapes=shapes)
+    assert [set(xy[:, 1].tolist()) for xy in poses.xy] == [{0.0}, {100.0}]
+    blind, _ = assemble(seen, CHAIN, AssembleConfig(), n_keypoints=4)
+    assert any(len(set(xy[:, 1].tolist())) > 1 for xy in blind.xy), "this test must be able to fail"
 
 
 def test_hundreds_of_false_peaks_change_no_animal():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from shoal.config.associate import AssociateConfig
-from shoal.stages.associate import associate, start, step
+from shoal.stages.associate import SIMILARITIES, associate, start, step
 from shoal.types import DECISION_KINDS, DECISION_REASONS, Poses, concatenate, select
 
 BODY = np.stack([np.linspace(-30, 30, 7), np.zeros(7)], axis=1)
@@ -38,7 +38,7 @@ def reasons(decisions):
     return [DECISION_REASONS[r] for r in decisions.reason]
 
 
-@pytest.mark.parametrize("similarity", ["pose", "ellipse"])
+@pytest.mark.parametrize("similarity", SIMILARITIES)
 def test_clean_animals_keep_one_tracklet_each(similarity):
     rng = np.random.default_rng(0)
     xy = np.stack([swim((100 + 150 * a, 100), (3, a), 60, angle=a) for a in range(4)], axis=1)
@@ -48,31 +48,35 @@ def test_clean_animals_keep_one_tracklet_each(similarity):
     assert len(decisions) == 0
 
 
-def test_first_frame_of_a_late_animal_is_written():
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+def test_first_frame_of_a_late_animal_is_written(similarity):
     early, late = swim((100, 100), (2, 0), 10), swim((100, 300), (2, 0), 10)
     late[:4] = np.nan
-    tracks, _ = associate(poses_of(np.stack([early, late], axis=1))[0], AssociateConfig())
+    poses = poses_of(np.stack([early, late], axis=1))[0]
+    tracks, _ = associate(poses, AssociateConfig(similarity=similarity))
     assert (tracks.track == 1).sum() == 6
     assert tracks.poses.frame[tracks.track == 1][0] == 4
 
 
-def test_frames_without_animals_age_tracklets():
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+def test_frames_without_animals_age_tracklets(similarity):
     xy = swim((100, 100), (2, 0), 20)[:, None]
     xy[5:8] = np.nan
-    assert associate(poses_of(xy)[0], AssociateConfig(max_age=3))[0].n_tracks == 1
-    assert associate(poses_of(xy)[0], AssociateConfig(max_age=2))[0].n_tracks == 2
+    assert associate(poses_of(xy)[0], AssociateConfig(max_age=3, similarity=similarity))[0].n_tracks == 1
+    assert associate(poses_of(xy)[0], AssociateConfig(max_age=2, similarity=similarity))[0].n_tracks == 2
 
 
-def test_the_right_animal_is_written_when_another_has_two_points():
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+def test_the_right_animal_is_written_when_another_has_two_points(similarity):
     """DLC gives tracklet 0 the data of animal 1 when animal 0 has fewer than three points."""
     xy = np.stack([swim((100, 100), (2, 0), 12), swim((100, 300), (2, 0), 12)], axis=1)
     xy[5, 0, 2:] = np.nan
     poses, animal = poses_of(xy)
-    tracks, _ = associate(poses, AssociateConfig())
+    tracks, _ = associate(poses, AssociateConfig(similarity=similarity))
     assert tracks.track.tolist() == animal.tolist()
 
 
-@pytest.mark.parametrize("similarity", ["pose", "ellipse"])
+@pytest.mark.parametrize("similarity", SIMILARITIES)
 def test_animals_of_one_point_are_tracked(similarity):
     xy = np.full((15, 2, 7, 2), np.nan)
     xy[:, 0, 0] = swim((100, 100), (2, 0), 15)[:, 3]
@@ -194,13 +198,8 @@ def test_kernels_without_jit_give_the_same():
     for fast, slow in zip(kernels.describe(xy), kernels.describe.py_func(xy), strict=True):
         np.testing.assert_allclose(fast, slow, rtol=1e-12)
     ellipse, _ = kernels.describe(xy)
-    length = rng.uniform(20, 60, (3, 5))
-    for name, args in (
-        ("ellipse_similarity", (ellipse[[0, 3, 4]], ellipse, length)),
-        ("pose_similarity", (ellipse[[0, 3, 4]], xy[[0, 3, 4]] + 1, ellipse, xy, length)),
-    ):
-        kernel = getattr(kernels, name)
-        np.testing.assert_allclose(kernel(*args), kernel.py_func(*args), rtol=1e-12)
+    args = (ellipse[[0, 3, 4]], xy[[0, 3, 4]] + 1, ellipse, xy)
+    np.testing.assert_allclose(kernels.mean_distance(*args), kernels.mean_distance.py_func(*args), rtol=1e-12)
     similarity = rng.uniform(-1, 1, (4, 5))
     column = np.array([2, -1, 0, 4])
     for fast, slow in zip(

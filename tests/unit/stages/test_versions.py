@@ -19,8 +19,8 @@ from shoal.stages import assemble, associate, sampling, stitch
 from shoal.types import Detections, Poses
 
 DIGESTS = {
-    "assemble": (2, "d0028edbcd0e059d"),
-    "associate": (1, "da648ec8ccf3850c"),
+    "assemble": (3, "d0028edbcd0e059d"),
+    "associate": (2, "da648ec8ccf3850c"),
     "stitch": (1, "3ecb4c603c5e4090"),
     "sampling": (1, "2d3211a2547efc5b"),
 }
