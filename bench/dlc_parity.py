@@ -114,7 +114,7 @@ def export(net: str) -> Shuffle:
 
 
 def peer(shuffle_number: int, dest: Path, *images: Path) -> None:
-    """DeepLabCut's part."""
+    """The part of DeepLabCut."""
     python = (
         os.environ.get("SHOAL_DLC_PYTHON")
         or subprocess.run(
@@ -129,7 +129,7 @@ def peer(shuffle_number: int, dest: Path, *images: Path) -> None:
 
 
 def look(shuffle: Shuffle, net: str) -> Evaluation:
-    """shoal's part: the snapshot on the frames that were held out."""
+    """The part of shoal: the snapshot on the frames that were held out."""
     root = project_folder()
     project = read_project(root)
     config = load_config(overrides=[*LIKE_DLC, f"assemble.max_animals={SCENE.n_fish}"])

@@ -1,7 +1,7 @@
 """Runs in DeepLabCut's Python: one snapshot on images, and DeepLabCut's own figures of it.
 
-    python dlc_parity_peer.py CONFIG SHUFFLE DEST IMAGE...   -> DEST/found.npz: poses (images, animals, keypoints, 3)
-    python dlc_parity_peer.py CONFIG SHUFFLE DEST            -> DEST/results.csv: evaluate_network
+CONFIG SHUFFLE DEST IMAGE... writes DEST/found.npz, poses (images, animals, keypoints, 3); without images
+DEST/results.csv, what evaluate_network says.
 """
 
 import os
