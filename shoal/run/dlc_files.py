@@ -23,10 +23,11 @@ from shoal.io.artifacts import file_digest, read_entry, read_json, write_atomic,
 from shoal.io.dlc.detections import read_full, write_full
 from shoal.io.dlc.meta import Meta, read_meta, write_meta
 from shoal.io.dlc.results import (
+    POSES_KEY,
     TRACKS_KEY,
     name_tracks,
+    number_within,
     read_tracks_file,
-    write_poses,
     write_track_parts,
     write_tracks,
 )
@@ -131,11 +132,13 @@ def write_dlc_files(
     stem = Path(dest or run_dir / "export") / (base or Path(about["path"]).stem)
     scorer = scorer or (card.name if card.name.startswith("DLC_") else f"shoal_{card.name}")
     crop = read_config(run_dir).predict.crop
-    unique = _from_crop(read_spans(run_dir, "unique", Poses), crop) if card.skeleton.unique else None
     writers: dict[Path, Callable[[Path], None]] = {}
+    unique: Poses | None = None
+    if {"full", "assemblies", "tracklets"} & set(what):
+        unique = _unique(run_dir, card, crop)
     poses = Poses.empty((0, 0), card.skeleton.n_keypoints)
-    if {"full", "assemblies", "poses"} & set(what):
-        poses = _from_crop(_best(run_dir, card), crop)
+    if {"full", "assemblies"} & set(what):  # a pickle is made at once
+        poses = _from_crop(_best(read_spans(run_dir, "poses", Poses), card), crop)
     for kind in what:
         path = dlc_file(stem, kind, method=method)
         if kind == "full":
@@ -155,9 +158,7 @@ def write_dlc_files(
             )  # fmt: skip
         for twin in [path, path.with_name(f"{path.name[:-3]}.csv")] if csv else [path]:
             if kind == "poses":
-                writers[twin] = lambda aside: write_poses(
-                    aside, poses, skeleton=card.skeleton, individuals=card.individuals, scorer=scorer, unique=unique
-                )
+                writers[twin] = lambda aside: _write_run_poses(aside, run_dir, card, scorer)
             elif kind == "tracks":
                 writers[twin] = lambda aside: _write_run_tracks(
                     aside, run_dir, card, scorer=scorer, names=names or card.individuals
@@ -168,19 +169,26 @@ def write_dlc_files(
             log.warning("%s: replaces %s, which somebody changed since", run_dir.name, path)
         write_atomic(path, writers[path])
     remember(run_dir, files)
+    if {"full", "assemblies", "poses"} & set(what):
+        _log_left_out(run_dir, card)
     return tuple(files)
 
 
-def _best(run_dir: Path, card: ModelCard) -> Poses:
+def _best(poses: Poses, card: ModelCard) -> Poses:
     """Animals for which DLC has a column, best first."""
-    poses = read_spans(run_dir, "poses", Poses)
-    kept = select(poses, poses.item < len(card.individuals))
-    if len(kept) < len(poses):
+    return select(poses, poses.item < len(card.individuals))
+
+
+def _log_left_out(run_dir: Path, card: ModelCard) -> None:
+    n_left_out = sum(
+        int((read_spans(run_dir, "poses", Poses, start=start, stop=stop).item >= len(card.individuals)).sum())
+        for start, stop in plan_spans(run_dir)
+    )
+    if n_left_out:
         log.info(
             "%s: %d animals beyond %d per frame are left out of DeepLabCut's files",
-            run_dir.name, len(poses) - len(kept), len(card.individuals),
+            run_dir.name, n_left_out, len(card.individuals),
         )  # fmt: skip
-    return kept
 
 
 def _meta(run_dir: Path, card: ModelCard, scorer: str) -> Meta:
@@ -195,6 +203,27 @@ def _meta(run_dir: Path, card: ModelCard, scorer: str) -> Meta:
     )  # fmt: skip
 
 
+def _write_run_poses(path: Path, run_dir: Path, card: ModelCard, scorer: str) -> None:
+    """Animals span by span, the n-th of a frame in the n-th individual's columns."""
+    crop = read_config(run_dir).predict.crop
+
+    def parts() -> Iterator[tuple[Tracks, Poses | None]]:
+        for start, stop in plan_spans(run_dir):
+            poses = _from_crop(_best(read_spans(run_dir, "poses", Poses, start=start, stop=stop), card), crop)
+            yield Tracks(poses, number_within(poses.frame)), _unique(run_dir, card, crop, start, stop)
+
+    names = card.individuals
+    write_track_parts(path, parts(), skeleton=card.skeleton, individuals=names, scorer=scorer, key=POSES_KEY)
+
+
+def _unique(
+    run_dir: Path, card: ModelCard, crop: tuple[int, int, int, int] | None, start: int = 0, stop: int | None = None
+) -> Poses | None:
+    if not card.skeleton.unique:
+        return None
+    return _from_crop(read_spans(run_dir, "unique", Poses, start=start, stop=stop), crop)
+
+
 def _write_run_tracks(path: Path, run_dir: Path, card: ModelCard, *, scorer: str, names: Sequence[str]) -> None:
     """Tracks span by span: only one span is in memory."""
     crop = read_config(run_dir).predict.crop
@@ -204,9 +233,8 @@ def _write_run_tracks(path: Path, run_dir: Path, card: ModelCard, *, scorer: str
     def parts() -> Iterator[tuple[Tracks, Poses | None]]:
         for start, stop in plan_spans(run_dir):
             tracks = read_animals(run_dir, start=start, stop=stop)
-            unique = read_spans(run_dir, "unique", Poses, start=start, stop=stop) if card.skeleton.unique else None
-            tracks = Tracks(tracks.poses, np.where(tracks.track >= 0, number[tracks.track], -1))
-            yield _tracks_from_crop(tracks, crop), _from_crop(unique, crop) if unique is not None else None
+            track = np.where(tracks.track >= 0, number[tracks.track], -1)
+            yield _tracks_from_crop(Tracks(tracks.poses, track), crop), _unique(run_dir, card, crop, start, stop)
 
     individuals = name_tracks(names, n_tracks)
     write_track_parts(path, parts(), skeleton=card.skeleton, individuals=individuals, scorer=scorer, key=TRACKS_KEY)
