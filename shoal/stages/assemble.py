@@ -9,7 +9,6 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 from numpy import ndarray
-
 from scipy.optimize import linear_sum_assignment
 
 from shoal.config.assemble import AssembleConfig
