@@ -37,7 +37,7 @@ def project(blobs, tmp_path_factory) -> Path:
     images = folder / "labeled-data" / "clip"
     images.mkdir(parents=True)
     (folder / "videos").mkdir()
-    frames = list(range(3, 63, 6))  # at 0 an animal lies along an axis: DLC's similarity is not defined for a box without area
+    frames = list(range(3, 63, 6))  # at 0 an animal's box has no area, so DLC's similarity is not defined
     names = [f"img{frame:02d}.png" for frame in frames]
     for frame, name in zip(frames, names, strict=True):
         picture = next(read_frames(video, start=frame, batch=1)).images[0]
