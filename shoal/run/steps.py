@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from shoal.config.assemble import suit_dlc
 from shoal.config.run import RunConfig, load_config
 from shoal.errors import ArtifactError, InputError, ShoalError
 from shoal.io.artifacts import (
@@ -76,7 +77,9 @@ def load_engine(model: Path, config: RunConfig) -> Engine:
     log.info("network %s on %s", name, describe(device, config.predict.precision))
     n_animals, feature_size = config.stitch.n_animals, config.sample.feature_size
     return Engine(
-        card, lambda batch: detect(loaded, batch, config.predict, n_animals=n_animals, feature_size=feature_size)
+        card,
+        lambda batch: detect(loaded, batch, config.predict, n_animals=n_animals, feature_size=feature_size),
+        loaded.config.model.is_dlc,
     )
 
 
@@ -110,6 +113,8 @@ def analyze(
     config = config or load_config()
     info = probe(Path(video))
     engine = model if isinstance(model, Engine) else load_engine(Path(model), config)
+    if engine.is_dlc:
+        config = config.model_copy(update={"assemble": suit_dlc(config.assemble)})
     run_dir = find_folder(info, dest)
     if overwrite:
         for name in TABLES:

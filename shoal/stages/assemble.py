@@ -9,7 +9,6 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 from numpy import ndarray
-
 from scipy.optimize import linear_sum_assignment
 
 from shoal.config.assemble import AssembleConfig
@@ -154,9 +153,7 @@ def _named_peaks(
     return frame[kept], rows[order][kept], score[order][kept]
 
 
-def pick_unique(
-    detections: Detections, config: AssembleConfig, *, n_keypoints: int, n_unique: int
-) -> Poses:
+def pick_unique(detections: Detections, config: AssembleConfig, *, n_keypoints: int, n_unique: int) -> Poses:
     """The keypoints that exist once per frame: the highest peak of each.
 
     Args:

@@ -228,9 +228,7 @@ SIMILARITIES: dict[str, Similarity] = {
 }
 
 
-def _assign(
-    alike: Float64[ndarray, "T N"], likeness: Float64[ndarray, "T N"], floor: float
-) -> Int64[ndarray, "T"]:
+def _assign(alike: Float64[ndarray, "T N"], likeness: Float64[ndarray, "T N"], floor: float) -> Int64[ndarray, "T"]:
     """Column of each row in the assignment of largest total likeness, -1 = none or at the floor."""
     column = np.full(len(alike), -1)
     i, j = linear_sum_assignment(likeness, maximize=True)

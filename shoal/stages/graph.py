@@ -26,6 +26,7 @@ from shoal.types import Detections, Poses
 
 N_BINS = 100  # of affinity, from 0 to 1
 N_GRAPHS = 10
+TIE = 1e-4  # of the difference of means: decides between limbs whose areas are equal
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +85,8 @@ def separability(truth: Poses, detections: Detections, edges: Int64[ndarray, "E 
 
     Returns:
         (E,) area under the receiver operating characteristic in 100 steps: 0.5 = not at all, 1 = always; 0 for a
-        limb that no animal shows whole. Pairs that the network gave no affinity count as 0.
+        limb that no animal shows whole. Pairs that the network gave no affinity count as 0. A ten-thousandth of
+        the difference of the two means is added: on easy images a third of all limbs always tell.
     """
     owner = owners(truth, detections)
     area = np.zeros(len(edges))
@@ -94,6 +96,7 @@ def separability(truth: Poses, detections: Detections, edges: Int64[ndarray, "E 
             counts = [np.histogram(np.clip(v, 0, 1), N_BINS, (0.0, 1.0))[0] for v in (within, between)]
             share = [np.r_[0.0, np.cumsum(c) / max(c.sum(), 1)] for c in counts]
             area[e] = np.trapezoid(share[1], share[0]) if len(between) else 1.0
+            area[e] += TIE * (within.mean() - (between.mean() if len(between) else 0.0))
     return area
 
 

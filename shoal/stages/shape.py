@@ -67,22 +67,25 @@ def shape_distance(model: ShapeModel, xy: Shaped[ndarray, "M K 2"]) -> tuple[nda
     """How unusual the shape of each animal is.
 
     Returns:
-        (M,) Mahalanobis distance over the pairs that it shows, scaled to all pairs, inf without a pair;
+        (M,) Mahalanobis distance over the pairs that it shows (by their own covariance; DLC takes a part of the
+        whole inverse), scaled to all pairs, inf without a pair;
         (M,) probability that an animal's shape is at least as unusual (chi^2, as DLC has it), 0 without a pair.
     """
-    precision = np.linalg.pinv(model.covariance * model.shrink, hermitian=True)
     square = _squares(np.asarray(xy, np.float64), model.pairs)
     seen = np.isfinite(square)
     off = np.where(seen, square - model.mean, 0.0)
     n = seen.sum(axis=1)
-    spread = np.sqrt(np.maximum(np.einsum("ma,ab,mb->m", off, precision, off), 0.0))
+    spread = np.zeros(len(off))
+    patterns, which = np.unique(seen, axis=0, return_inverse=True)
+    for p, shown in enumerate(patterns):
+        mine, pairs = np.flatnonzero(which.ravel() == p), np.flatnonzero(shown)
+        precision = np.linalg.pinv(model.covariance[np.ix_(pairs, pairs)] * model.shrink, hermitian=True)
+        spread[mine] = np.sqrt(np.maximum(((off[mine][:, pairs] @ precision) * off[mine][:, pairs]).sum(axis=1), 0.0))
     distance = np.where(n > 0, spread * len(model.mean) / np.maximum(n, 1), np.inf)
     return distance, np.where(n > 0, chdtrc(np.maximum(n, 1), distance), 0.0)
 
 
-def limb_plausibility(
-    model: ShapeModel, first: ndarray, second: ndarray, length_px: ndarray
-) -> Float64[ndarray, "N"]:
+def limb_plausibility(model: ShapeModel, first: ndarray, second: ndarray, length_px: ndarray) -> Float64[ndarray, "N"]:
     """Probability that a limb of one animal is at least as far from its usual length.
 
     Two-sided normal tail of the squared length. (DLC divides by the variance where the standard deviation is meant,

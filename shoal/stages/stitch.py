@@ -11,6 +11,7 @@ that one continues the other, by a motion model learned from this video's own tr
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -26,6 +27,7 @@ from shoal.types import DECISION_KINDS, DECISION_REASONS, Decisions, Evidence, T
 VERSION = 1
 
 FILL = 2.0  # nats in favour of filling a gap: an animal that is followed is somewhere
+MAX_WEIGHED = 2_000_000  # pairs that a weight function is asked about, over all tracklets
 MAX_LOOKED = 4000  # later tracklets considered per tracklet, nearest in time first
 JUMP_COST = 8.0  # nats: odds of 1 : 3000 that an animal turns up just anywhere
 EDGE_BODIES = 0.5  # this close to the outermost centres seen, in body lengths, is the edge of the view
@@ -35,14 +37,23 @@ NO_LIMIT = np.iinfo(np.int64).max
 Joins = tuple[Int64[ndarray, "J"], Int64[ndarray, "J"], Float64[ndarray, "J"], Float64[ndarray, "J"]]
 """Source and target position in ``Nodes``, total cost, and what evidence took off it."""
 
+Weight = Callable[[Int64[ndarray, "J"], Int64[ndarray, "J"]], Float64[ndarray, "J"]]
+"""Numbers of earlier and later tracklets -> cost of joining each pair, nats; inf = never."""
 
-def stitch(tracklets: Tracks, evidence: Evidence | None, config: StitchConfig) -> tuple[Tracks, Decisions]:
+Price = Callable[[Any, Any], Float64[ndarray, "J"]]
+"""The same by position in ``Nodes``, whatever the cost comes from."""
+
+
+def stitch(
+    tracklets: Tracks, evidence: Evidence | None, config: StitchConfig, *, weight: Weight | None = None
+) -> tuple[Tracks, Decisions]:
     """Join tracklets into tracks.
 
     Args:
         tracklets: from ``associate``.
         evidence: calibrated log odds of pairs of tracklets, added to motion; None = motion alone.
         config: the count of animals and the costs.
+        weight: the cost of a join in place of the motion model's (DLC's ``weight_func``).
 
     Returns:
         The same rows with track numbers: animals first, by first frame, then tracklets that fit nowhere,
@@ -67,13 +78,14 @@ def stitch(tracklets: Tracks, evidence: Evidence | None, config: StitchConfig) -
     if usable.sum() < (config.n_animals if config.count == "exact" else 1):
         usable[:] = True
     chosen = np.flatnonzero(usable)
-    joins = _joins(_take(nodes, chosen), motion, evidence, config)
+    joins = _joins(_take(nodes, chosen), motion, evidence, config, weight)
     following = _solve(gain[chosen], ends[chosen], joins, config)
     paths = _paths(following, chosen)
-    _insert(paths, nodes, motion, gain, config)
+    price = _price(nodes, motion, weight)
+    _insert(paths, nodes, price, gain, config)
     paths.sort(key=lambda path: (nodes.first[path[0]], nodes.number[path[0]]))
     bonus = {(int(chosen[a]), int(chosen[b])): float(x) for a, b, _, x in zip(*joins, strict=True) if x}
-    decisions = _decisions(tracklets, nodes, paths, _model(nodes, motion), bonus, ends, config)
+    decisions = _decisions(tracklets, nodes, paths, price, bonus, ends, config)
     return _tracks(tracklets, nodes, paths, config), decisions
 
 
@@ -115,18 +127,24 @@ def _model(nodes: Nodes, motion: Motion) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-def _joins(nodes: Nodes, motion: Motion, evidence: Evidence | None, config: StitchConfig) -> Joins:
-    """Possible joins: the likeliest by motion, and whatever the evidence favours."""
+def _joins(
+    nodes: Nodes, motion: Motion, evidence: Evidence | None, config: StitchConfig, weight: Weight | None = None
+) -> Joins:
+    """Possible joins: the likeliest by motion or all that there are by weight, and whatever the evidence favours."""
     from shoal.stages.kernels.stitch import candidates, join_costs
 
     max_gap = config.max_gap or NO_LIMIT
     model = _model(nodes, motion)
-    source, target, cost = candidates(nodes.first, nodes.last, max_gap, config.max_joins, MAX_LOOKED, model)
+    if weight is None:
+        source, target, cost = candidates(nodes.first, nodes.last, max_gap, config.max_joins, MAX_LOOKED, model)
+    else:
+        source, target, cost = _weighed(nodes, max_gap, weight)
     if evidence is None or not len(evidence.source) or not len(nodes.number):
         return source, target, cost, np.zeros(len(cost))
     a, b, log_odds = _ordered_pairs(nodes, evidence, max_gap)
     n = len(nodes.number)
     extra = (log_odds > 0) & ~np.isin(a * n + b, source * n + target)
+    extra &= weight is None  # a weight has been asked about all pairs
     more = join_costs(a[extra], b[extra], nodes.first, nodes.last, model)
     source, target, cost = np.r_[source, a[extra]], np.r_[target, b[extra]], np.r_[cost, more]
     bonus = np.zeros(len(cost))
@@ -136,6 +154,58 @@ def _joins(nodes: Nodes, motion: Motion, evidence: Evidence | None, config: Stit
         found = (a * n + b)[order][place] == source * n + target
         bonus[found] = log_odds[order][place][found]
     return source, target, cost - bonus, bonus
+
+
+def _price(nodes: Nodes, motion: Motion, weight: Weight | None) -> Price:
+    """What joins cost without evidence."""
+    from shoal.stages.kernels.stitch import join_costs
+
+    model = _model(nodes, motion)
+
+    def price(source: Any, target: Any) -> Float64[ndarray, "J"]:
+        a, b = np.asarray(source, np.int64), np.asarray(target, np.int64)
+        if weight is not None and len(a):
+            return np.asarray(weight(nodes.number[a], nodes.number[b]), np.float64)
+        return join_costs(a, b, nodes.first, nodes.last, model)
+
+    return price
+
+
+def _weighed(
+    nodes: Nodes, max_gap: int, weight: Weight
+) -> tuple[Int64[ndarray, "J"], Int64[ndarray, "J"], Float64[ndarray, "J"]]:
+    """All pairs that can follow each other (of very many tracklets the nearest in time) and what they cost."""
+    begin = np.searchsorted(nodes.first, nodes.last, side="right")
+    latest = nodes.last + 1 + np.minimum(max_gap, np.iinfo(np.int32).max)
+    room = max(MAX_WEIGHED // max(len(nodes.number), 1), 1)
+    count = np.clip(np.searchsorted(nodes.first, latest, side="right") - begin, 0, room)
+    source = np.repeat(np.arange(len(count)), count)
+    target = begin[source] + np.arange(len(source)) - np.repeat(np.cumsum(count) - count, count)
+    cost = np.asarray(weight(nodes.number[source], nodes.number[target]) if len(source) else source, np.float64)
+    if cost.shape != source.shape:
+        raise ValueError(f"weight: expected one cost for each of {len(source)} pairs, got shape {cost.shape}")
+    usable = np.isfinite(cost)
+    return source[usable], target[usable], cost[usable]
+
+
+def split_at_gaps(tracklets: Tracks) -> Tracks:
+    """Cut tracklets wherever they miss a frame (DLC's ``split_tracklets``); numbered by first frame.
+
+    >>> from shoal.types import Poses
+    >>> poses = Poses(np.array([0, 1, 3]), np.zeros(3), np.zeros((3, 1, 2)), np.ones((3, 1)), np.ones(3), (0, 4))
+    >>> split_at_gaps(Tracks(poses, np.zeros(3))).track.tolist()
+    [0, 0, 1]
+    """
+    rows = np.flatnonzero(tracklets.track >= 0)
+    frame, track = tracklets.poses.frame, tracklets.track.astype(np.int64)
+    rows = rows[np.lexsort((frame[rows], track[rows]))]
+    is_first = np.r_[True, (np.diff(track[rows]) != 0) | (np.diff(frame[rows]) > 1)][: len(rows)]
+    firsts = rows[is_first]
+    rank = np.empty(len(firsts), np.int64)
+    rank[np.lexsort((track[firsts], frame[firsts]))] = np.arange(len(firsts))
+    number = np.full(len(tracklets), -1)
+    number[rows] = rank[np.cumsum(is_first) - 1]
+    return Tracks(tracklets.poses, number)
 
 
 def _ordered_pairs(
@@ -181,7 +251,7 @@ def _paths(following: Int64[ndarray, "C"], chosen: Int64[ndarray, "C"]) -> list[
 
 
 def _insert(
-    paths: list[list[int]], nodes: Nodes, motion: Motion, gain: Float64[ndarray, "C"], config: StitchConfig
+    paths: list[list[int]], nodes: Nodes, price: Price, gain: Float64[ndarray, "C"], config: StitchConfig
 ) -> None:
     """Put tracklets that are on no path into the gaps of paths where they fit, in place, in order of time.
 
@@ -197,7 +267,7 @@ def _insert(
     bounds = np.flatnonzero(np.r_[True, np.diff(nodes.first[free]) > 0, True])
     for begin, end in pairwise(bounds):
         group = free[begin:end]
-        cost, place = _insertion_costs(paths, group, nodes, motion, config)
+        cost, place = _insertion_costs(paths, group, nodes, price, config)
         cost -= gain[group, None] + FILL
         i, p = linear_sum_assignment(np.minimum(cost, 0.0))
         for row, path in zip(i, p, strict=True):
@@ -206,28 +276,23 @@ def _insert(
 
 
 def _insertion_costs(
-    paths: list[list[int]], group: Int64[ndarray, "n"], nodes: Nodes, motion: Motion, config: StitchConfig
+    paths: list[list[int]], group: Int64[ndarray, "n"], nodes: Nodes, price: Price, config: StitchConfig
 ) -> tuple[Float64[ndarray, "n p"], Int64[ndarray, "n p"]]:
     """Cost of putting each tracklet into each path (inf = no room), and where."""
-    from shoal.stages.kernels.stitch import join_cost
-
     cost = np.full((len(group), len(paths)), np.inf)
     place = np.zeros(cost.shape, np.int64)
-    model = _model(nodes, motion)
     for p, path in enumerate(paths):
         firsts = nodes.first[path]
         for row, node in enumerate(group):
             at = int(np.searchsorted(firsts, nodes.first[node], side="right"))
             before = path[at - 1] if at else -1
             after = path[at] if at < len(path) else -1
-            gaps = [
-                (a, b, nodes.first[b] - nodes.last[a] - 1) for a, b in ((before, node), (node, after)) if min(a, b) >= 0
-            ]
-            if any(gap < 0 or gap > (config.max_gap or NO_LIMIT) for _, _, gap in gaps):
+            joins = [(a, b) for a, b in ((before, node), (node, after)) if min(a, b) >= 0]
+            gaps = [nodes.first[b] - nodes.last[a] - 1 for a, b in joins]
+            if any(gap < 0 or gap > (config.max_gap or NO_LIMIT) for gap in gaps):
                 continue
-            cost[row, p] = sum(join_cost(a, b, gap, *model) for a, b, gap in gaps)
-            if before >= 0 and after >= 0:
-                cost[row, p] -= join_cost(before, after, nodes.first[after] - nodes.last[before] - 1, *model)
+            prices = price(*zip(*joins, *([(before, after)] if len(joins) == 2 else []), strict=True))
+            cost[row, p] = prices[: len(joins)].sum() - prices[len(joins) :].sum()
             place[row, p] = at
     return cost, place
 
@@ -247,7 +312,7 @@ def _decisions(
     tracklets: Tracks,
     nodes: Nodes,
     paths: list[list[int]],
-    model: tuple[Any, ...],
+    price: Price,
     bonus: dict[tuple[int, int], float],
     ends: Float64[ndarray, "C 2"],
     config: StitchConfig,
@@ -258,21 +323,16 @@ def _decisions(
         tracklets: the input.
         nodes: described tracklets.
         paths: positions in ``nodes``.
-        model: see ``_model``.
+        price: of joins without evidence.
         bonus: what evidence took off the cost of a join, by pair of positions.
         ends: cost of starting and of ending at each node.
         config: the costs.
     """
-    from shoal.stages.kernels.stitch import join_costs
-
     found: list[tuple[str, str, int, int, int, int, float]] = []
     inside = ~_at_video_edge(nodes, tracklets.span)
     first, last, number = nodes.first.tolist(), nodes.last.tolist(), nodes.number.tolist()
     for path in paths:
-        a, b = np.array(path[:-1], np.int64), np.array(path[1:], np.int64)
-        for i, j, motion in zip(
-            path, path[1:], join_costs(a, b, nodes.first, nodes.last, model).tolist(), strict=False
-        ):
+        for i, j, motion in zip(path, path[1:], price(path[:-1], path[1:]).tolist(), strict=False):
             extra = bonus.get((i, j), 0.0)
             is_dear = motion - extra > ends[i, 1] + ends[j, 0]
             why = "count" if is_dear else "appearance" if extra > max(0.0, -motion) else "motion"

@@ -12,11 +12,16 @@ import pytest
 
 from shoal.config.assemble import AssembleConfig
 from shoal.config.associate import AssociateConfig
+from shoal.config.stitch import StitchConfig
 from shoal.stages import metrics
+from shoal.stages.assemble import assemble
 from shoal.stages.associate import associate
-from shoal.stages.graph import choose_limbs
+from shoal.stages.evidence import evidence_of_names
+from shoal.stages.graph import choose_limbs, with_limbs
+from shoal.stages.outliers import find_outliers
 from shoal.stages.shape import learn_shape, limb_plausibility, shape_distance
-from shoal.types import Detections, Poses
+from shoal.stages.stitch import split_at_gaps, stitch
+from shoal.types import Detections, Poses, Tracks
 
 pytestmark = pytest.mark.data
 
@@ -36,7 +41,9 @@ def animals(mice):
     data = load(mice / "trimouse_assemblies.pickle")
     rows = [(f, i, a) for f in sorted(data) for i, a in enumerate(data[f])]
     values = np.array([a for _, _, a in rows])
-    return Poses([r[0] for r in rows], [r[1] for r in rows], values[..., :2], values[..., 2], np.ones(len(rows)), (0, 50))
+    return Poses(
+        [r[0] for r in rows], [r[1] for r in rows], values[..., :2], values[..., 2], np.ones(len(rows)), (0, 50)
+    )
 
 
 def detections_of(frames, n_edges):
@@ -59,10 +66,11 @@ def detections_of(frames, n_edges):
 
 @pytest.fixture(scope="module")
 def judged(mice):
-    """The ten evaluated images: truth, detections, all 66 limbs, which images are trained on."""
+    """The evaluated images that were trained on: truth, detections, all 66 limbs."""
     data = load(mice / "trimouse_eval.pickle")
     edges = np.array(data.pop("metadata")["PAFgraph"])
-    images = sorted(data.values(), key=lambda image: image["index"])
+    trained = load(mice / "trimouse_meta.pickle")["data"]["trainIndices"]
+    images = sorted((i for i in data.values() if i["index"] in trained), key=lambda image: image["index"])
     truth = np.full((len(images), 3, 12, 2), np.nan)
     for f, image in enumerate(images):
         truth[f] = image["groundtruth"][2].to_numpy(float).reshape(3, 12, 2)  # by mouse, keypoint, axis
@@ -70,7 +78,7 @@ def judged(mice):
     item = np.concatenate([np.arange(n) for n in np.bincount(f, minlength=len(images))])
     poses = Poses(f, item, truth[f, a], np.isfinite(truth[f, a, :, 0]), np.ones(len(f)), (0, len(images)))
     seen = detections_of([image["prediction"] for image in images], edges.tolist())
-    return poses, seen, edges, load(mice / "trimouse_meta.pickle")["data"]["trainIndices"]
+    return poses, seen, edges
 
 
 @pytest.mark.parametrize(("similarity", "least"), [("ellipse", 0.6), ("box", 0.1), ("skeleton", 0.4), ("pose", 0.4)])
@@ -104,12 +112,18 @@ def test_calibration_knows_a_mouse(mice, animals):
 
 
 def test_the_best_graph_of_three_mice(judged):
-    truth, seen, edges, trained = judged
-    choice = choose_limbs(truth, seen, edges, AssembleConfig(max_animals=3, min_affinity=0.05), n_graphs=5)
-    print(choice.limbs.tolist(), choice.scores.tolist(), trained)
+    truth, seen, edges = judged
+    config = AssembleConfig(max_animals=3, min_affinity=0.05)
+    choice = choose_limbs(truth, seen, edges, config, n_graphs=5)
     assert len(choice.candidates) == 5 and len(choice.candidates[-1]) == 66
-    assert len(choice.limbs) == 11
-    assert set(choice.limbs.tolist()) == {14, 15, 16, 11, 22, 31, 61, 7, 59, 62, 64}
+    assert len(choice.candidates[0]) == 11
+    # DLC's tree and ours are equally good: 23 of 66 limbs always tell two mice apart, and any tree of them will do
+    dlc = np.array([14, 15, 16, 11, 22, 31, 61, 7, 59, 62, 64])
+    assert choice.separability[dlc].min() >= 1
+    assert choice.separability[choice.candidates[0]].min() >= 1
+    print(f"limbs: {len(choice.limbs)}, mAP: {np.round(choice.scores, 1).tolist()}")
+    theirs, _ = assemble(with_limbs(seen, dlc), edges[dlc], config, n_keypoints=12)
+    assert choice.scores.max() >= metrics.score_poses(truth, theirs).mAP - 1e-6
 
 
 def test_similarity_of_keypoints_is_dlcs(animals):
@@ -125,3 +139,54 @@ def test_similarity_of_keypoints_is_dlcs(animals):
 def test_assemblies_judged_against_themselves_are_perfect(animals):
     scores = metrics.score_poses(animals, animals)
     assert scores.mAP == scores.mAR == 100
+
+
+def centre_weight(tracklets):
+    """DLC's weight, the distance from the last centre of one to the first of the other, 10 px for a nat."""
+    rows = [np.flatnonzero(tracklets.track == t) for t in range(tracklets.n_tracks)]
+    centre = metrics.centres(tracklets.poses.xy)
+    first, last = (centre[[r[k] for r in rows]] for k in (0, -1))
+    asked = []
+
+    def weight(source, target):
+        asked.append(len(source))
+        return np.linalg.norm(last[source] - first[target], axis=1) / 10 - 5
+
+    return weight, asked
+
+
+def test_whole_mice_need_no_join(animals):
+    tracklets, _ = associate(animals, AssociateConfig())
+    weight, asked = centre_weight(tracklets)
+    tracks, decisions = stitch(tracklets, None, StitchConfig(n_animals=3, count="exact"), weight=weight)
+    assert not asked, "9 edges: 3 tracklets, each with a start, itself and an end, and no join"
+    assert np.bincount(tracks.track).tolist() == [50, 50, 50] and len(decisions) == 0
+
+
+def test_halves_of_mice_have_nine_joins_and_find_each_other(animals):
+    whole, _ = associate(animals, AssociateConfig())
+    halves = split_at_gaps(Tracks(animals, whole.track + 3 * (animals.frame >= 25)))
+    weight, asked = centre_weight(halves)
+    config = StitchConfig(n_animals=3, count="exact")
+    tracks, _ = stitch(halves, None, config, weight=weight)
+    assert asked[0] == 9, "27 edges: 3 for each of 6 tracklets, and 9 joins"
+    np.testing.assert_array_equal(tracks.track, whole.track)
+    evidence = evidence_of_names(halves, whole.track)
+    own = whole.track[[int(np.flatnonzero(halves.track == t)[0]) for t in range(6)]]
+    same = own[evidence.source] == own[evidence.target]
+    np.testing.assert_allclose(np.exp(-evidence.log_odds[same]), 1 / 100, rtol=1e-5)
+    np.testing.assert_array_equal(stitch(halves, evidence, config)[0].track, whole.track)
+
+
+def test_a_thousand_frames_in_twenty_pieces_are_one_track(shoal_data):
+    data = load(shoal_data / "dlc_trimouse_algo_long" / "trimouse_tracklets.pickle")
+    xy = np.array([data[0][f"frame{f:04d}"] for f in range(1000)])
+    poses = Poses(np.arange(1000), np.zeros(1000), xy[..., :2], xy[..., 2], np.ones(1000), (0, 1000))
+    pieces = Tracks(poses, np.arange(1000) // 50)
+    assert split_at_gaps(pieces).n_tracks == 20
+    for config in (StitchConfig(max_gap=1), StitchConfig(n_animals=1, count="exact")):
+        assert set(stitch(pieces, None, config)[0].track.tolist()) == {0}
+
+
+def test_thirteen_frames_have_mice_of_unusual_size(animals):
+    assert len(find_outliers(animals)) == 13

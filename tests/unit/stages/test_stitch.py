@@ -12,8 +12,9 @@ import pytest
 from shoal.config.associate import AssociateConfig
 from shoal.config.stitch import StitchConfig
 from shoal.stages.associate import associate
-from shoal.stages.stitch import stitch
-from shoal.types import DECISION_KINDS, DECISION_REASONS, Evidence, Poses, Tracks
+from shoal.stages.evidence import evidence_of_names
+from shoal.stages.stitch import split_at_gaps, stitch
+from shoal.types import DECISION_KINDS, DECISION_REASONS, Evidence, Poses, Tracks, select
 
 BODY = np.stack([np.linspace(-30, 30, 5), np.zeros(5)], axis=1)
 
@@ -152,6 +153,64 @@ def test_short_tracklets_fill_gaps_but_start_nothing():
     tracks, _ = stitch(tracklets, None, StitchConfig(min_length=3))
     assert of(tracks, tracklets)[:3] == [0, 0, 0]
     assert of(tracks, tracklets)[3] > 0
+
+
+def test_a_weight_function_takes_the_place_of_motion():
+    tracklets = two_crossing()
+    asked = []
+
+    def crossed(source, target):
+        asked.extend(zip(source.tolist(), target.tolist(), strict=True))
+        return np.where(source + target == 3, -5.0, 5.0)
+
+    tracks, decisions = stitch(tracklets, None, StitchConfig(n_animals=2, count="exact"), weight=crossed)
+    assert sorted(set(asked)) == [(0, 2), (0, 3), (1, 2), (1, 3)]
+    assert of(tracks, tracklets) == [0, 1, 1, 0]
+    assert len(decisions) == 2
+
+    def never(source, _):
+        return np.full(len(source), np.inf)
+
+    alone, _ = stitch(tracklets, None, StitchConfig(), weight=never)
+    assert len(set(of(alone, tracklets))) == 4
+    with pytest.raises(ValueError, match="one cost for each of 4 pairs"):
+        stitch(tracklets, None, StitchConfig(), weight=lambda a, b: np.zeros(1))
+
+
+def test_a_weight_function_keeps_max_gap():
+    tracklets = tracklets_of((0, glide((100, 100), (1, 0), 20)), (40, glide((140, 100), (1, 0), 20)), span=(0, 60))
+    for max_gap, n in ((20, 1), (19, 2)):
+        config = StitchConfig(max_gap=max_gap)
+        assert stitch(tracklets, None, config, weight=lambda a, b: np.zeros(len(a)))[0].n_tracks == n
+
+
+def test_tracklets_are_split_where_a_frame_is_missing():
+    tracklets = tracklets_of((0, glide((100, 100), (1, 0), 12)), (3, glide((100, 300), (1, 0), 4)), span=(0, 12))
+    seen = ~((tracklets.track == 0) & np.isin(tracklets.poses.frame, (2, 8)))
+    gappy = select(tracklets, seen)
+    pieces = split_at_gaps(gappy)
+    assert np.bincount(pieces.track).tolist() == [2, 5, 4, 3]
+    assert of(stitch(pieces, None, StitchConfig(min_length=1))[0], pieces) == [0, 0, 1, 0]
+    assert split_at_gaps(pieces).track.tolist() == pieces.track.tolist()
+    assert len(split_at_gaps(Tracks.empty((0, 9), 5))) == 0
+
+
+def test_names_of_an_identity_head_are_worth_odds_of_a_hundred():
+    tracklets = two_crossing()
+    name = np.array([0, 1, 1, 0])[tracklets.track]  # they turned round while nobody saw them
+    evidence = evidence_of_names(tracklets, name)
+    assert list(zip(evidence.source.tolist(), evidence.target.tolist(), strict=True)) == [
+        (0, 2),
+        (0, 3),
+        (1, 2),
+        (1, 3),
+    ]
+    np.testing.assert_allclose(np.exp(evidence.log_odds), [0.01, 100, 100, 0.01], rtol=1e-5)
+    unsure = name.copy()
+    turned = np.arange(len(unsure)) // 2 % 2 > 0
+    unsure[turned] = 1 - unsure[turned]
+    assert np.abs(evidence_of_names(tracklets, unsure).log_odds).max() < 0.5
+    assert len(evidence_of_names(tracklets, np.full(len(tracklets), -1)).source) == 0
 
 
 def test_max_gap_is_kept():
