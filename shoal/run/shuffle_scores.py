@@ -68,7 +68,7 @@ def evaluate_snapshot(
     files.write_results(written[1], results)
     if per_keypoint:
         written.append(folder / f"{scorer}-keypoint-results.csv")
-        errors = [scores[name].keypoint_error for name in ("train", "test")]
+        errors = [scores[name].keypoint_error.tolist() for name in ("train", "test")]
         judged = [name for name in names if not keypoints or name in keypoints]
         files.write_keypoint_results(written[-1], judged, *errors)
     if plotting:

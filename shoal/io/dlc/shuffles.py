@@ -189,7 +189,7 @@ def select_snapshots(shuffle: Shuffle, which: int | str | Sequence[str] = -1) ->
         raise CheckpointError(f"expected a trained network, got no snapshot\n{where}", hint="train this shuffle first")
     if which == "all":
         return there
-    wanted = [which] if isinstance(which, int | str) else list(which)
+    wanted: list[Any] = list(which) if isinstance(which, list | tuple) else [which]
     found: list[Snapshot] = []
     for item in wanted:
         if isinstance(item, int) and -len(there) <= item < len(there):

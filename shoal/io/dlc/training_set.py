@@ -355,7 +355,7 @@ def _read_metadata(path: Path) -> tuple[str, Any]:
         at = 0 if text.startswith("shuffles:") else text.index("\nshuffles:") + 1
         loaded = YAML().load(text[at:])["shuffles"]
         for entry in (loaded or {}).values():
-            int(entry["index"]), float(entry["train_fraction"])
+            _ = int(entry["index"]), float(entry["train_fraction"])
     except (OSError, UnicodeDecodeError, YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise ProjectError(
             f"expected DeepLabCut's list of shuffles, got {type(error).__name__}\nwhere: {path}",
