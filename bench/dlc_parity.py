@@ -57,7 +57,10 @@ RECIPES = {
 }
 SHUFFLES = {"resnet_50": 1, "hrnet_w18": 2}
 SHARED = ["dataset.train_fraction=0.75", "train.crops_per_image=2", "train.eval_every=10", "compute.threads=1"]
-LIKE_DLC = ["predict.precision=float32", "predict.min_confidence=0.01", "assemble.min_keypoints=2"]
+LIKE_DLC = [
+    "predict.precision=float32", "predict.min_confidence=0.01", "predict.max_limbs=100",
+    "assemble.min_keypoints=2", "assemble.min_affinity=0.05", "assemble.min_score=0",
+]  # fmt: skip
 SAME_PX = 0.01
 
 
@@ -71,7 +74,8 @@ def project_folder() -> Path:
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     project = cache / "shoal" / "trained" / hashlib.sha256(made.encode()).hexdigest()[:12]
     if not (project / "config.yaml").is_file():
-        make_project(project, SCENE, seed=0, n_frames=N_LABELLED, n_videos=N_VIDEOS, reflections=False)
+        made = make_project(project, SCENE, seed=0, n_frames=N_LABELLED, n_videos=N_VIDEOS, reflections=False)
+        made.write_text(made.read_text().replace("- 0.95\n", "- 0.75\n"))  # DeepLabCut finds shuffles by this fraction
     return project
 
 

@@ -21,3 +21,19 @@ class AssembleConfig(Settings):
     identity_only: bool = Field(default=False, description="group peaks by the identity head alone, without limbs")
     duplicate_overlap: float = Field(default=0.5, gt=0, le=1, description="two animals sharing this much are one")
     duplicate_distance: float = Field(default=0.1, ge=0, description="shared = this close, in body lengths")
+
+
+FOR_DLC = {"min_affinity": 0.05, "min_score": 0.1}
+"""Fields of DLC's networks taper off beside a limb, and their affinity (dlc_formats.md 6.2) counts each axis apart, so
+that it is about half of the light network's. A resnet_50 with mAP 87 had 45 with the light network's thresholds
+(bench/dlc_parity.py). 0.05 is DLC's own."""
+
+
+def suit_dlc(config: AssembleConfig) -> AssembleConfig:
+    """The settings for a network of DLC's shape: those that nobody set become ``FOR_DLC``.
+
+    >>> suit_dlc(AssembleConfig()).min_affinity, suit_dlc(AssembleConfig(min_affinity=0.25)).min_affinity
+    (0.05, 0.25)
+    """
+    unset = {name: value for name, value in FOR_DLC.items() if name not in config.model_fields_set}
+    return config.model_copy(update=unset)

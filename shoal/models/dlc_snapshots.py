@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from shoal.config.assemble import suit_dlc
 from shoal.config.run import load_config
 from shoal.errors import CheckpointError, ConfigError
 from shoal.io.dlc.pytorch_config import NETS, graph_in, read_pytorch_config
@@ -215,13 +216,14 @@ def _meaning(
         raise CheckpointError(f"description of the network cannot be read: {reason}\n{where}") from error
     pairs = len(keypoints) * (len(keypoints) - 1) // 2
     drawn = edges if len(edges) < pairs else _chain(len(keypoints))
+    config = load_config(overrides=[f"model.name={net_name}", "model.input_scale=1.0", "model.edges=all"])
     info = ModelInfo(
         skeleton=Skeleton(keypoints, drawn, mirror_index(keypoints), unique),
         edges=edges,
         individuals=individuals,
         has_identity=n_named > 0,
         body_length=float("nan"),
-        config=load_config(overrides=[f"model.name={net_name}", "model.input_scale=1.0", "model.edges=all"]),
+        config=config.model_copy(update={"assemble": suit_dlc(config.assemble)}),
     )
     return info, (len(keypoints), 2 * len(graph), len(unique), n_named), keep
 

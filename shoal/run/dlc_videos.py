@@ -179,7 +179,7 @@ def analyze_videos(
     @cache
     def engine() -> Engine:
         loaded = load_engine(network.snapshot.path, config)
-        return Engine(replace(loaded.card, name=network.scorer), loaded.detect)
+        return replace(loaded, card=replace(loaded.card, name=network.scorer))
 
     def one(video: Path) -> Path:
         base = base_of(video, network, outputs.dest)

@@ -52,10 +52,11 @@ class Chunk:
 
 @dataclass(frozen=True, eq=False)
 class Engine:
-    """What looks at frames: a network on its device, and what its output means."""
+    """What looks at frames: a network on its device, what its output means, and whether it has DLC's shape."""
 
     card: ModelCard
     detect: Detect
+    is_dlc: bool = False
 
 
 @dataclass(frozen=True)

@@ -140,8 +140,8 @@ def _write_predictions(
             place = at[label.video, label.image.name]
             best = _of_frame(found.predicted, frame)[:n]
             poses[place, : len(best)] = best
-            if u:
-                single[place] = _of_frame(found.unique[1], frame)[0]
+            if u and len(once := _of_frame(found.unique[1], frame)):
+                single[place] = once[0]
     individuals = project.individuals if dlc.is_multi else ("",)
     files.write_predictions(
         path, scorer=scorer, images=images, individuals=individuals, keypoints=project.skeleton.keypoints,

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
+from shoal.config.assemble import suit_dlc
 from shoal.config.run import RunConfig, load_config
 from shoal.errors import ArtifactError, InputError, ShoalError, Stopped
 from shoal.io.artifacts import (
@@ -78,7 +79,7 @@ def load_engine(model: Path, config: RunConfig) -> Engine:
         part = cropped(batch, config.predict.crop)
         return detect(loaded, part, config.predict, n_animals=n_animals, feature_size=feature_size)
 
-    return Engine(card, look)
+    return Engine(card, look, loaded.config.model.is_dlc)
 
 
 def analyze(
@@ -114,6 +115,8 @@ def analyze(
     # as a number: otherwise tracking again with another count of animals would ask for another analysis
     capped = config.predict.model_copy(update={"max_peaks": peak_cap(config, engine.card)})
     config = config.model_copy(update={"predict": capped})
+    if engine.is_dlc:
+        config = config.model_copy(update={"assemble": suit_dlc(config.assemble)})
     run_dir = find_folder(info, dest)
     if overwrite:
         for name in TABLES:

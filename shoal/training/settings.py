@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from shoal.config.assemble import suit_dlc
 from shoal.config.run import RunConfig
 from shoal.types import LabeledFrame, body_length
 
@@ -42,6 +43,7 @@ def resolve(config: RunConfig, labels: Sequence[LabeledFrame]) -> RunConfig:
         update={
             "model": model.model_copy(update={"input_scale": scale}),
             "train": train.model_copy(update=changed),
+            "assemble": suit_dlc(config.assemble) if is_dlc else config.assemble,
         }
     )
 

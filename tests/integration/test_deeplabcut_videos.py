@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,10 +18,12 @@ from shoal.io.dlc.labels import write_labels
 from shoal.io.dlc.pose_table import read_pose_table
 from shoal.io.dlc.results import read_tracks, read_tracks_file
 from shoal.io.dlc.tracklets import read_assemblies, read_tracklets
-from shoal.io.dlc.training_set import create_training_set
+from shoal.io.dlc.training_set import create_training_set, find_shuffle
 from shoal.io.video import VideoWriter, probe, read_frames
 from shoal.run import dlc_videos
+from shoal.run.folder import read_spans
 from shoal.run.predict import Engine, cropped
+from shoal.types import Appearance, Detections, Poses
 
 SCORER = "DLC_Resnet50_blobsJan1shuffle1_snapshot_5"
 FILES = ("_full.pickle", "_meta.pickle", "_assemblies.pickle", "_el.pickle", "_el.h5")
@@ -34,7 +37,7 @@ def project(blobs, tmp_path_factory) -> Path:
     images = folder / "labeled-data" / "clip"
     images.mkdir(parents=True)
     (folder / "videos").mkdir()
-    frames = list(range(0, 60, 6))
+    frames = list(range(3, 63, 6))  # at 0 an animal's box has no area, so DLC's similarity is not defined
     names = [f"img{frame:02d}.png" for frame in frames]
     for frame, name in zip(frames, names, strict=True):
         picture = next(read_frames(video, start=frame, batch=1)).images[0]
@@ -327,3 +330,72 @@ def test_missing_tracks_say_which_step_makes_them(config, engine, blobs, tmp_pat
     assert "convert_detections2tracklets" in caught.value.hint
     with pytest.raises(deeplabcut.InputError, match="shuffle 7"):
         deeplabcut.analyze_videos(config, [str(video)], shuffle=7)
+
+
+def test_dlc_2744_several_gpus_are_named_never_ignored(project):
+    """``runner.gpus`` acts: the first is used; what does not happen yet is said."""
+    from shoal.config.run import RunConfig
+    from shoal.deeplabcut.train import device_name
+    from shoal.io.dlc.pytorch_config import read_pytorch_config
+    from shoal.io.dlc.pytorch_settings import to_run_config
+
+    content = read_pytorch_config(find_shuffle(project).config_path)
+    content["runner"]["gpus"] = [1, 2]
+    settings, missing = to_run_config(content, RunConfig())
+    assert settings.compute.device == "cuda:1"
+    assert [name for name in missing if "gpus" in name] == ["runner.gpus: [1, 2] (trains on the first)"]
+    content["runner"]["gpus"] = [1]
+    assert not [name for name in to_run_config(content, RunConfig())[1] if "gpus" in name]
+    assert device_name(None, 1) == "cuda:1" and device_name("cpu", 1) == "cpu" and device_name(None, None) is None
+
+
+def all_seeing(blobs, batch):
+    """Peaks exactly where the labels are; the picture's grey is the frame's number."""
+    frame, number = int(batch.frame[0]), int(batch.images[0, 0, 0, 0])
+    xy = blobs.positions(70, 3)[number].reshape(-1, 2)
+    near = [(a, b) for a in (0, 2, 4) for b in (1, 3, 5)]
+    found = Detections(
+        np.full(6, frame), np.arange(6), [0, 1] * 3, xy, np.full(6, 0.9),
+        np.full(9, frame), np.zeros(9), [a for a, _ in near], [b for _, b in near],
+        [0.95 if b == a + 1 else 0.1 for a, b in near], np.zeros((6, 0)), (frame, frame + 1),
+    )  # fmt: skip
+    unique = Poses([frame], [0], np.full((1, 1, 2), 6.0), [[1.0]], [1.0], (frame, frame + 1))
+    return found, unique, np.zeros((6, 0))
+
+
+def test_dlc_2751_good_predictions_get_good_figures(config, project, blobs, monkeypatch, capsys):
+    """In rc4 a good network could get bad figures: one that finds every animal must get full marks."""
+    from types import SimpleNamespace
+
+    from shoal.models import dlc_snapshots
+    from shoal.training import evaluate
+
+    model = SimpleNamespace(
+        skeleton=blobs.SKELETON, edges=blobs.SKELETON.edges, info=SimpleNamespace(n_named=0), config=blobs.config()
+    )
+    monkeypatch.setattr(dlc_snapshots, "load_snapshot", lambda path, content, device: model)
+    monkeypatch.setattr(evaluate, "read_image", lambda path: np.full((96, 160, 3), int(path.stem[3:]), np.uint8))
+    monkeypatch.setattr(evaluate, "detect", lambda model, batch, config, **options: all_seeing(blobs, batch))
+    deeplabcut.evaluate_network(config, Shuffles=[1], per_keypoint_evaluation=True)
+    (folder,) = (project / "evaluation-results-pytorch" / "iteration-0").glob("*shuffle1")
+    with (folder / f"{SCORER}-results.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    for part in ("train", "test"):
+        assert float(row[f"{part} mAP"]) == float(row[f"{part} mAR"]) == 100
+        assert float(row[f"{part} rmse"]) == float(row[f"{part} rmse_detections"]) == 0
+    assert (folder / f"{SCORER}-keypoint-results.csv").is_file()
+    assert "test mAP                         100.00" in capsys.readouterr().out
+
+
+def test_dlc_2794_appearance_is_joined_by_number_never_by_place(blob_run):
+    """Looking features up by coordinates gave animals those of others (NaN is the smallest difference)."""
+    poses, stored = (
+        read_spans(blob_run, kind, table) for kind, table in (("poses", Poses), ("appearance", Appearance))
+    )
+    key = {(f, i): row for row, (f, i) in enumerate(zip(poses.frame.tolist(), poses.item.tolist(), strict=True))}
+    assert len(stored) > 80
+    for frame, item, features in zip(stored.frame.tolist(), stored.item.tolist(), stored.features, strict=True):
+        own = poses.xy[key[frame, item]]
+        expected = np.outer(own.sum(axis=1), np.arange(1, 9)).astype(np.float16)  # what the stand-in gives each peak
+        missing = np.isnan(own[:, 0])
+        assert np.isnan(features[missing]).all() and (features[~missing] == expected[~missing]).all()

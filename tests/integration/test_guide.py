@@ -87,11 +87,12 @@ def ran(tmp_path_factory) -> tuple[Path, list[str]]:
     folder = tmp_path_factory.mktemp("guide")
     config = make_project(folder / "fish", TINY, seed=0, n_frames=4, n_videos=2, reflections=False)
     edit_config(config, values={"dotsize": 2, "numframes2pick": 3})
-    make_video(TINY, folder / "videos" / "clip.mp4", seed=99, n_frames=24)
+    make_video(TINY, folder / "videos" / "clip.mp4", seed=99, n_frames=14)
     names: dict = {}
     shown, missing = "", []
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        patch.setenv("OMP_NUM_THREADS", "1")  # threads that other tests hold up cost more than they bring
         patch.setattr(call._Console, "is_greeted", False)
         for language, text in blocks():
             if language == "python":

@@ -33,3 +33,11 @@ def test_auto_precision_goes_by_the_processor(monkeypatch: pytest.MonkeyPatch, f
     assert not device.use_bf16("float32", cpu)
     with device.precision_context("auto", cpu):
         assert torch.is_autocast_enabled("cpu") is expected
+
+
+def test_the_number_of_threads_can_be_limited_as_usual(monkeypatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    cores = device.usable_cores()
+    for asked, expected in (("1", 1), ("9999", cores), ("0", cores), ("many", cores)):
+        monkeypatch.setenv("OMP_NUM_THREADS", asked)
+        assert device.usable_cores() == expected

@@ -1,0 +1,232 @@
+"""The DeepLabCut issue's figures, bar by bar.
+
+    scripts/bench dlc                 everything: A trains for real (about two hours on 2 cores)
+    scripts/bench dlc --quick         a smaller case of every bar, some minutes
+    scripts/bench dlc --peers         B and C are asked of DeepLabCut itself, not of its stored answers
+    scripts/bench dlc --only A
+
+A  the guide's script with only its import line changed, on rendered fish and on real ones (zebrafish8_a)
+B  DeepLabCut opens, trains, evaluates, stitches and draws what shoal wrote, and the other way round
+C  maps of every architecture, and keypoints of trained networks, as DeepLabCut computes them
+D  the figures of DeepLabCut's own tests
+E  round trips and fuzzed inputs of every format
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from command import ROOT, real_data
+from foundation import THREADS, Bar, _bar, _say, _tests
+
+DATASET = """\
+import deeplabcut
+
+config_path = "{config}"
+deeplabcut.create_multianimaltraining_dataset(config_path)
+"""
+REST = """\
+import deeplabcut
+
+config_path = "{config}"
+deeplabcut.train_network(config_path, shuffle=1, trainingsetindex=0,)
+deeplabcut.evaluate_network(config_path, plotting=True)
+scorername = deeplabcut.analyze_videos(config_path,['{video}'], videotype='{kind}')
+print(scorername)
+deeplabcut.create_video_with_all_detections(config_path, ['{video}'], videotype='{kind}')
+deeplabcut.stitch_tracklets(config_path,['{video}'], videotype='{kind}', shuffle=1, trainingsetindex=0)
+deeplabcut.create_labeled_video(
+    config_path,
+    ['{video}'],
+    color_by="individual",
+    keypoints_only=False,
+    trailpoints=10,
+    draw_skeleton=False,
+    track_method="ellipse",
+)
+"""
+"""The guide's calls, in its order; between the two, its reader edits pytorch_config.yaml."""
+LINES = (
+    "Utilizing the following graph:", "Creating training data for: Shuffle: 1", "The training dataset is successfully",
+    "images and", "Starting pose model training...", "Number of iterations:", "Evaluation results for", "test mAP",
+)  # fmt: skip
+FILES = (
+    "_full.pickle", "_meta.pickle", "_assemblies.pickle", "_el.pickle", "_el.h5", "_full.mp4", "_labeled.mp4",
+)  # fmt: skip
+SMALL = {"train_settings.epochs": 1, "train_settings.batch_size": 2, "train_settings.display_iters": 1,
+         "data.train.crop_sampling.width": 64, "data.train.crop_sampling.height": 64}  # fmt: skip
+REAL = {"train_settings.display_iters": 50, "data.train.crop_sampling.width": 128,
+        "data.train.crop_sampling.height": 128}  # fmt: skip
+
+
+def bar_a(work: Path, args: argparse.Namespace) -> Bar:
+    """The guide's script, run as a user runs it, output piped into a file."""
+    figures = {"aquarium": _guide(*_aquarium(work, quick=args.quick), args)}
+    if not args.quick:
+        figures["zebrafish8_a"] = _guide(*_zebrafish(work), args)
+    holds = all(f["runs"] and not f["lines lacking"] and not f["files lacking"] for f in figures.values())
+    return _bar(figures, "every step to the labelled video, the guide's lines and files", holds=holds)
+
+
+def _aquarium(work: Path, *, quick: bool) -> tuple[Path, Path]:
+    from shoal.synthetic.dataset import make_project, make_video
+    from shoal.synthetic.scenes import SCENES
+
+    demo = SCENES["demo"]
+    scene = replace(
+        demo, name="tank", width=192 if quick else 480, height=144 if quick else 360, n_fish=2 if quick else 4,
+        margins=(8.0, 8.0, 8.0, 8.0), mirrors=(), shelter=None, megabit_s=1.0,
+        skin=replace(demo.skin, body_px=(48.0, 60.0)),
+    )  # fmt: skip
+    config = make_project(work / "aquarium", scene, seed=0, n_frames=4 if quick else 120, n_videos=2, reflections=False)
+    video = work / "videos" / "0001_vid.mp4"
+    make_video(scene, video, seed=99, n_frames=14 if quick else 300)
+    return config, video
+
+
+def _zebrafish(work: Path) -> tuple[Path, Path]:
+    from real_fish import copy_project
+
+    project = copy_project("zebrafish8_a", work)
+    return project / "config.yaml", project / "test_A.avi"
+
+
+def _guide(config: Path, video: Path, args: argparse.Namespace) -> dict[str, Any]:
+    """Both scripts with their import line changed; what was shown is kept beside the video."""
+    from shoal.io.dlc.pytorch_config import read_pytorch_config, update_pytorch_config, write_pytorch_config
+    from shoal.io.dlc.training_set import find_shuffle
+
+    shown: list[str] = []
+    seconds: dict[str, float] = {}
+    runs = True
+    for name, text in (("dataset", DATASET), ("rest", REST)):
+        script = video.parent / f"{name}.py"
+        script.parent.mkdir(exist_ok=True)
+        text = text.format(config=config, video=video, kind=video.suffix)
+        script.write_text(text.replace("import deeplabcut\n", "import shoal.deeplabcut as deeplabcut\n", 1))
+        began = time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+        seconds[name] = round(time.perf_counter() - began, 1)
+        shown.append(done.stdout)
+        runs &= done.returncode == 0
+        if name == "dataset" and runs:
+            path = find_shuffle(config).config_path
+            content = read_pytorch_config(path)
+            changed = SMALL if args.quick else REAL | {"train_settings.epochs": args.epochs}
+            update_pytorch_config(content, changed)
+            write_pytorch_config(path, content)
+    output = "".join(shown)
+    (video.parent / "console.txt").write_text(output)
+    made = [p.name for p in video.parent.iterdir() if p.name.startswith(f"{video.stem}DLC_")]
+    return {
+        "runs": runs, "seconds": seconds, "last line": output.strip().rpartition("\n")[2],
+        "lines lacking": [line for line in LINES if line not in output],
+        "files lacking": [end for end in FILES if not any(name.endswith(end) for name in made)],
+        "evaluation": [line.strip() for line in output.splitlines() if line.startswith(("train ", "test "))],
+    }  # fmt: skip
+
+
+def bar_b(work: Path, args: argparse.Namespace) -> Bar:
+    """Stored answers of DeepLabCut 3.0.2; with --peers it answers again."""
+    if args.peers:
+        done = subprocess.run(["scripts/peer", "tests/peer", "-q"], cwd=ROOT, capture_output=True, text=True)
+        last = (done.stdout.strip().splitlines() or [""])[-1]
+        figure: dict[str, Any] = {"peer tests": {"passed": done.returncode == 0, "summary": last}}
+    else:
+        figure = {"stored": _tests("tests/peer")}
+    figure["evaluation"] = {
+        net: found.get("evaluate", "not measured") for net, found in _parity(args, "evaluate").items()
+    }
+    holds = all(f["passed"] for f in figure.values() if "passed" in f)
+    holds &= bool(figure["evaluation"]) and all(_holds(found) for found in figure["evaluation"].values())
+    return _bar(
+        figure, "no validation error; evaluation equal to .01 px and .1 mAP; stitches, filters, draws", holds=holds
+    )
+
+
+def bar_c(work: Path, args: argparse.Namespace) -> Bar:
+    """Maps of all architectures; keypoints and animals of two trained networks."""
+    figure: dict[str, Any] = {"maps": _tests("tests/peer/test_dlc_networks.py", "tests/unit/models")}
+    figure["networks"] = {net: found.get("compare", "not measured") for net, found in _parity(args, "compare").items()}
+    holds = figure["maps"]["passed"] and bool(figure["networks"])
+    holds &= all(_holds(found) for found in figure["networks"].values())
+    return _bar(figure, "maps <= 1e-4 of their range; keypoints <= .01 px and the same animals", holds=holds)
+
+
+def bar_d(work: Path, args: argparse.Namespace) -> Bar:
+    """Oracle tests; the data must be there."""
+    real_data("dlc_trimouse_algo")
+    figure = {"tests": _tests("tests", "-m", "data")}
+    return _bar(figure, "every figure of DeepLabCut's tests", holds=figure["tests"]["passed"])
+
+
+def bar_e(work: Path, args: argparse.Namespace) -> Bar:
+    """Property tests of files."""
+    files = [str(p.relative_to(ROOT)) for p in sorted((ROOT / "tests" / "property").glob("test_dlc*.py"))]
+    figure = {"tests": _tests(*files, "tests/unit/io/dlc")}
+    return _bar(
+        figure,
+        "write -> read gives equal tables; fuzzed input: InputError, no file changed",
+        holds=figure["tests"]["passed"],
+    )
+
+
+def _parity(args: argparse.Namespace, step: str) -> dict[str, Any]:
+    """What dlc_parity measured, again with --peers."""
+    from dlc_parity import RECIPES, RESULTS
+
+    if args.peers:
+        for net in RECIPES:
+            subprocess.run([sys.executable, "-m", "bench.dlc_parity", step, net], cwd=ROOT, check=False)
+    return json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+
+
+def _holds(found: Any) -> bool:
+    return isinstance(found, dict) and bool(found.get("holds"))
+
+
+BARS: dict[str, Callable[[Path, argparse.Namespace], Bar]] = {
+    "A": bar_a, "B": bar_b, "C": bar_c, "D": bar_d, "E": bar_e,
+}  # fmt: skip
+
+
+def main() -> int:
+    """Measure the bars asked for, print JSON, say by the exit code whether all hold."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--only", default="ABCDE", help="letters of the bars to measure")
+    parser.add_argument("--epochs", type=int, default=60, help="A: of the real training")
+    parser.add_argument("--peers", action="store_true", help="B, C: run DeepLabCut instead of trusting stored answers")
+    parser.add_argument("--work", type=Path, help="keep what is made here")
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    results: dict[str, Bar] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        for name in args.only:
+            work = (args.work or Path(scratch)) / name
+            work.mkdir(parents=True, exist_ok=True)
+            start = time.perf_counter()
+            bar = BARS[name](work, args)
+            results[name] = bar | {"seconds": round(time.perf_counter() - start, 1), "threads": THREADS}
+            _say({name: results[name]})
+            if args.json:
+                args.json.write_text(json.dumps(results, indent=1) + "\n")
+    print(json.dumps(results, indent=1))
+    return int(not all(bar["holds"] for bar in results.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
