@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from shoal.config.assemble import suit_dlc
 from shoal.config.run import load_config
 from shoal.errors import CheckpointError, ConfigError
-from shoal.io.dlc.pytorch_config import NETS, graph_in, read_pytorch_config
+from shoal.io.dlc.pytorch_config import NETS, graph_in, kept_limbs, read_pytorch_config
 from shoal.io.dlc.skeleton import mirror_index
 from shoal.models.checkpoint import LoadedModel, ModelInfo, read_torch_file, weights_sha, write_torch_file
 from shoal.models.dlc_networks import DlcBody
@@ -201,8 +201,7 @@ def _meaning(
         unique = tuple(str(name) for name in metadata.get("unique_bodyparts") or ())
         individuals = tuple(str(name) for name in metadata["individuals"])
         graph = np.array(graph_in(content), np.int64).reshape(-1, 2)
-        keep = heads["bodypart"]["predictor"].get("edges_to_keep")
-        keep = list(range(len(graph))) if keep is None else [int(edge) for edge in keep]
+        keep = kept_limbs(content)
         edges = graph[keep]
         n_named = int(heads["identity"]["heatmap_config"]["channels"][-1]) if "identity" in heads else 0
         if n_named not in (0, len(individuals)):

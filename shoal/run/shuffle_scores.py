@@ -14,6 +14,7 @@ from numpy import ndarray
 from shoal.config.compute import ComputeConfig
 from shoal.io.dlc import evaluation as files
 from shoal.io.dlc.config_file import DlcConfig
+from shoal.io.dlc.pytorch_config import graph_in, kept_limbs, set_kept_limbs
 from shoal.io.dlc.shuffles import Shuffle, Snapshot, scorer_name, shuffle_split
 from shoal.stages import report
 from shoal.stages.metrics import score_poses
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from shoal.training.evaluate import Evaluation
 
 log = logging.getLogger(__name__)
+
+MAX_LIMB_IMAGES = 100  # enough to compare graphs of limbs
 
 
 def evaluate_snapshot(
@@ -85,6 +88,44 @@ def evaluate_snapshot(
         "scorer": scorer, "snapshot": str(snapshot.path), "figures": figures, "text": text,
         "files": [str(path) for path in written],
     }  # fmt: skip
+
+
+def choose_used_limbs(
+    shuffle: Shuffle,
+    snapshot: Snapshot,
+    content: dict[str, Any],
+    project: Project,
+    *,
+    device: str,
+    on_progress: OnProgress,
+) -> None:
+    """The limbs that assembly uses from now on, as DLC chooses them at a shuffle's first evaluation (``stages/graph``).
+
+    They are judged on training images, so that test figures stay honest, and written where DLC reads them:
+    ``edges_to_keep`` of pytorch_config.yaml and ``paf_best`` of test/pose_cfg.yaml. Nothing changes if a choice was
+    made before, or if the network does not find animals yet.
+    """
+    from shoal.models.device import pick_device
+    from shoal.models.dlc_snapshots import load_snapshot
+    from shoal.stages.graph import choose_limbs
+    from shoal.training.evaluate import evaluate
+
+    n_limbs = len(graph_in(content))
+    if len(kept_limbs(content)) < n_limbs or n_limbs < project.skeleton.n_keypoints:  # chosen, or a tree already
+        return
+    model = load_snapshot(snapshot.path, content, device=pick_device(ComputeConfig(device=device)))
+    rows = shuffle_split(project, shuffle)[0][:MAX_LIMB_IMAGES]
+    found = evaluate(model, project, rows, model.config, on_progress=on_progress)
+    choice = choose_limbs(found.truth, found.detections, model.edges, model.config.assemble)
+    if not choice.scores.max(initial=0.0) > 0:
+        log.info("no animal is found on the training images yet, so all %d limbs stay in use", n_limbs)
+        return
+    kept = sorted(choice.limbs.tolist())
+    log.info(
+        "the %d of %d limbs that tell animals apart best are used from now on (mAP on training images %.1f, all: %.1f)",
+        len(kept), n_limbs, choice.scores.max(), choice.scores[-1],
+    )  # fmt: skip
+    set_kept_limbs(shuffle.folder, content, kept)
 
 
 def _scores(

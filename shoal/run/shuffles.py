@@ -15,7 +15,15 @@ from shoal.config.run import RunConfig
 from shoal.errors import CheckpointError, ConfigError, ProjectError, Stopped
 from shoal.io.dlc.config_file import DlcConfig, read_config
 from shoal.io.dlc.project import read_project
-from shoal.io.dlc.pytorch_config import NETS, graph_in, read_pytorch_config, update_pytorch_config, write_pytorch_config
+from shoal.io.dlc.pytorch_config import (
+    NETS,
+    graph_in,
+    kept_limbs,
+    read_pytorch_config,
+    set_kept_limbs,
+    update_pytorch_config,
+    write_pytorch_config,
+)
 from shoal.io.dlc.pytorch_settings import to_run_config
 from shoal.io.dlc.shuffles import Shuffle, find_shuffle, list_snapshots, shuffle_split
 from shoal.io.dlc.training_set import write_model_folder
@@ -87,6 +95,8 @@ def train_shuffle(
     with pose.log_file(shuffle.train_folder / "train.txt", "%(asctime)s %(message)s", TIME):
         asked = pose.asked_for(project, settings, split, recipe)
         fresh = _begin(run_dir, shuffle, asked, settings.train.epochs, fresh=fresh, keep=snapshot is not None)
+        if fresh and snapshot is None and len(kept_limbs(content)) < len(recipe.edges):
+            set_kept_limbs(shuffle.folder, content, range(len(recipe.edges)))  # chosen for the network that is replaced
         log.info("Using %d images and %d for testing", len(split[0]), len(split[1]))
         log.info("\nStarting pose model training...\n%s", 50 * "-")
         result = pose.train(
@@ -139,7 +149,7 @@ def evaluate_shuffle(
         CheckpointError: no such snapshot.
     """
     from shoal.io.dlc.shuffles import select_snapshots
-    from shoal.run.shuffle_scores import evaluate_snapshot
+    from shoal.run.shuffle_scores import choose_used_limbs, evaluate_snapshot
 
     dlc = read_config(root)
     shuffle = find_shuffle(root, index, fraction_index)
@@ -158,6 +168,7 @@ def evaluate_shuffle(
         raise ConfigError(f"expected a number from 0 to 1, got {asked!r}\nwhere: pcutoff")
     settings, _ = to_run_config(content, RunConfig())
     name = device or usable_device(settings, content).compute.device
+    choose_used_limbs(shuffle, chosen[-1], content, project, device=name, on_progress=on_progress)
     return [
         evaluate_snapshot(
             dlc, shuffle, snapshot, content, project,

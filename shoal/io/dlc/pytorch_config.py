@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,14 +52,19 @@ def read_pytorch_config(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: missing, not YAML, or not a configuration of a network.
     """
+    content = _read_yaml(path)
+    if not isinstance(content.get("model"), dict):
+        raise ConfigError(f"expected a pytorch_config.yaml with a section 'model', got something else\nwhere: {path}")
+    return content
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         content = YAML().load(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, YAMLError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise ConfigError(f"expected a pytorch_config.yaml, got: {reason}\nwhere: {path}") from error
-    if not isinstance(content, dict) or not isinstance(content.get("model"), dict):
-        raise ConfigError(f"expected a pytorch_config.yaml with a section 'model', got something else\nwhere: {path}")
-    return content
+        raise ConfigError(f"expected a {path.name}, got: {reason}\nwhere: {path}") from error
+    return content if isinstance(content, dict) else {}
 
 
 def write_pytorch_config(path: Path, content: Mapping[str, Any]) -> None:
@@ -291,3 +296,18 @@ def graph_in(content: Mapping[str, Any]) -> list[tuple[int, int]]:
             "expected limbs at model.heads.bodypart.predictor.graph, got none\nwhere: pytorch_config.yaml",
             hint="only bottom-up multi-animal networks can be trained",
         ) from error
+
+
+def kept_limbs(content: Mapping[str, Any]) -> list[int]:
+    """Which limbs of the graph are used (``edges_to_keep``); all of them where nothing is said."""
+    kept = content["model"]["heads"]["bodypart"]["predictor"].get("edges_to_keep")
+    return list(range(len(graph_in(content)))) if kept is None else [int(limb) for limb in kept]
+
+
+def set_kept_limbs(folder: Path, content: dict[str, Any], kept: Sequence[int]) -> None:
+    """Write the limbs to use into both files of a shuffle's model folder, and into ``content``."""
+    update_pytorch_config(content, {"model.heads.bodypart.predictor.edges_to_keep": list(kept)})
+    write_pytorch_config(folder / "train" / "pytorch_config.yaml", content)
+    pose = folder / "test" / "pose_cfg.yaml"
+    if pose.is_file():
+        write_pytorch_config(pose, {**_read_yaml(pose), "paf_best": list(kept)})
