@@ -203,8 +203,8 @@ def match(theirs: ndarray, mine: Poses, bias: float) -> dict[str, Any]:
             counts["keypoints_only_dlc"] += int((a & ~b).sum())
             counts["keypoints_only_shoal"] += int((b & ~a).sum())
     return counts | {
-        "largest_difference_px": max(worst), "frames_with_unmatched_animals": left, "keypoints_of_other_peaks": elsewhere,
-        "positions_hold": max(worst) <= SAME_PX,
+        "largest_difference_px": max(worst), "frames_with_unmatched_animals": left,
+        "keypoints_of_other_peaks": elsewhere, "positions_hold": max(worst) <= SAME_PX,
         "animals_hold": not left, "grouping_holds": not elsewhere,
     }  # fmt: skip
 
