@@ -14,6 +14,7 @@ import csv
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import tempfile
 from dataclasses import replace
@@ -23,6 +24,7 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
+from shoal.config.assemble import suit_dlc
 from shoal.config.run import RunConfig, load_config
 from shoal.io.dlc.config_file import read_config
 from shoal.io.dlc.project import read_project
@@ -58,9 +60,9 @@ RECIPES = {
 SHUFFLES = {"resnet_50": 1, "hrnet_w18": 2}
 SHARED = ["dataset.train_fraction=0.75", "train.crops_per_image=2", "train.eval_every=10", "compute.threads=1"]
 LIKE_DLC = [
-    "predict.precision=float32", "predict.min_confidence=0.01", "predict.max_limbs=100",
-    "assemble.min_keypoints=2", "assemble.min_affinity=0.05", "assemble.min_score=0",
+    "predict.precision=float32", "predict.min_confidence=0.01", "predict.max_limbs=100", "assemble.min_score=0",
 ]  # fmt: skip
+"""Animals of two limbs at least (three keypoints) and affinities from 0.05 on are the defaults already."""
 SAME_PX = 0.01
 
 
@@ -136,8 +138,9 @@ def look(shuffle: Shuffle, net: str) -> Evaluation:
     """The part of shoal: the snapshot on the frames that were held out."""
     root = project_folder()
     project = read_project(root)
-    config = load_config(overrides=[*LIKE_DLC, f"assemble.max_animals={SCENE.n_fish}"])
     model = open_snapshot(shuffle.snapshots[-1].path)
+    config = load_config(overrides=[*LIKE_DLC, f"assemble.max_animals={SCENE.n_fish}"])
+    config = config.model_copy(update={"assemble": suit_dlc(config.assemble)})
     return evaluate(model, project, split_project(project, settings(net))[1], config)
 
 
@@ -147,11 +150,15 @@ def compare(net: str) -> dict[str, Any]:
     seen = look(shuffle, net)
     labels = read_project(project_folder()).labels
     images = [labels[int(row)].image for row in seen.rows]
-    with tempfile.TemporaryDirectory() as folder:
-        peer(shuffle.index, Path(folder), *images)
-        found = np.load(Path(folder) / "found.npz")
-        at = {Path(name).parent.name + "/" + Path(name).name: i for i, name in enumerate(found["names"].tolist())}
-        theirs = found["poses"][[at[f"{image.parent.name}/{image.name}"] for image in images]]
+    file = project_folder() / "parity" / f"{net}-{open_snapshot(shuffle.snapshots[-1].path).sha[:12]}.npz"
+    if not file.is_file():  # DeepLabCut's part does not change
+        with tempfile.TemporaryDirectory() as folder:
+            peer(shuffle.index, Path(folder), *images)
+            file.parent.mkdir(exist_ok=True)
+            shutil.copy(Path(folder) / "found.npz", file)
+    found = np.load(file)
+    at = {Path(name).parent.name + "/" + Path(name).name: i for i, name in enumerate(found["names"].tolist())}
+    theirs = found["poses"][[at[f"{image.parent.name}/{image.name}"] for image in images]]
     bias = 0.5 if net.startswith("hrnet") else 0.0  # DeepLabCut's half pixel at stride 1 (dlc_formats.md 10)
     return peaks_per_keypoint(seen) | match(theirs, seen.predicted, bias) | {
         "frames": len(images), "half_pixel_px": bias, "scores": seen.figures,
@@ -175,7 +182,8 @@ def match(theirs: ndarray, mine: Poses, bias: float) -> dict[str, Any]:
     """
     from scipy.optimize import linear_sum_assignment
 
-    worst, left, counts = [0.0], [], {"animals": 0, "keypoints": 0, "keypoints_only_dlc": 0, "keypoints_only_shoal": 0}
+    counts = {"animals": 0, "keypoints": 0, "keypoints_only_dlc": 0, "keypoints_only_shoal": 0}
+    worst, left, elsewhere = [0.0], [], []
     for frame, poses in enumerate(theirs):
         xy = np.where((poses[..., 2:] < 0) | ~np.isfinite(poses[..., :2]), np.nan, poses[..., :2] + bias)
         xy = xy[np.isfinite(xy[..., 0]).any(1)]
@@ -187,14 +195,17 @@ def match(theirs: ndarray, mine: Poses, bias: float) -> dict[str, Any]:
             left.append({"frame": frame, "dlc": len(xy), "shoal": len(own), "matched": len(same)})
         for i, j in same:
             a, b = np.isfinite(xy[i, :, 0]), np.isfinite(own[j, :, 0])
-            worst.append(float(np.nanmax(np.where(a & b, apart[i, j], 0))))
+            is_other = a & b & (apart[i, j] >= 1)  # another peak: another decision of the grouping
+            worst += apart[i, j][a & b & ~is_other].tolist()
+            elsewhere += [{"frame": frame, "keypoint": int(k)} for k in np.flatnonzero(is_other)]
             counts["animals"] += 1
-            counts["keypoints"] += int((a & b).sum())
+            counts["keypoints"] += int((a & b & ~is_other).sum())
             counts["keypoints_only_dlc"] += int((a & ~b).sum())
             counts["keypoints_only_shoal"] += int((b & ~a).sum())
     return counts | {
         "largest_difference_px": max(worst), "frames_with_unmatched_animals": left,
-        "holds": max(worst) <= SAME_PX and not left,
+        "keypoints_of_other_peaks": elsewhere, "positions_hold": max(worst) <= SAME_PX,
+        "animals_hold": not left, "grouping_holds": not elsewhere,
     }  # fmt: skip
 
 
