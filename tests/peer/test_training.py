@@ -90,7 +90,7 @@ def test_shoal_reads_deeplabcuts_figures_beside_its_own(root):
     rows = read_results(folder.parent / "CombinedEvaluation-results.csv").rows
     assert {key[2] for key in rows} == {1, 2}
     assert set(read_learning_stats(shuffle.train_folder / "learning_stats.csv")) >= {1, 2}
-    theirs = next(folder.glob("*snapshot_2.h5"))
+    theirs = next(folder.glob("*[-_]2.h5"))
     images, individuals, _, poses = read_predictions(theirs)
     assert (len(images), individuals) == (len(read_project(root).labels), ("a", "b"))
     assert poses.shape == (8, 2, 4, 3)
