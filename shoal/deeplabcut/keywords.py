@@ -103,7 +103,6 @@ REFUSED = {
     "transformer_checkpoint": "appearance comes with the re-ID work",
     "config3d": "shoal has no 3-D",
     "extracted_cam": "shoal has no 3-D",
-    "keepdeconvweights": "a snapshot is loaded whole",
 }
 """Keyword -> why another value than DeepLabCut's default cannot be right here: an error."""
 

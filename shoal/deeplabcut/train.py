@@ -40,8 +40,8 @@ def train_network(
 ) -> None:
     """Train a shuffle as its pytorch_config.yaml says; keywords that are given win over the file.
 
-    An interrupted training goes on. With ``snapshot_path`` it trains ``epochs`` more from that snapshot. A finished
-    one is replaced, after saying so.
+    An interrupted training goes on. With ``snapshot_path`` it trains ``epochs`` more from that snapshot (of which
+    ``keepdeconvweights=False`` takes only the backbone). A finished one is replaced, after saying so.
     """
     from shoal.run.shuffles import train_shuffle
 
@@ -56,7 +56,8 @@ def train_network(
     updates = {key: value for key, value in changed.items() if value is not None} | dict(pytorch_cfg_updates or {})
     train_shuffle(
         Path(config), shuffle, trainingsetindex,
-        updates=updates, snapshot=Path(snapshot_path) if snapshot_path else None, on_progress=on_progress,
+        updates=updates, snapshot=Path(snapshot_path) if snapshot_path else None, keep_heads=bool(keepdeconvweights),
+        on_progress=on_progress,
     )  # fmt: skip
 
 

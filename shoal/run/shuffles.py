@@ -46,6 +46,7 @@ def train_shuffle(
     *,
     updates: Mapping[str, Any] | None = None,
     snapshot: Path | None = None,
+    keep_heads: bool = True,
     config: RunConfig | None = None,
     on_progress: OnProgress = no_progress,
     fresh: bool = False,
@@ -61,6 +62,7 @@ def train_shuffle(
         fraction_index: position in ``TrainingFraction``.
         updates: dotted keys of pytorch_config.yaml to set first; they are written into the file.
         snapshot: train ``epochs`` more from this snapshot.
+        keep_heads: False: take only the snapshot's backbone; it may be of other bodyparts.
         config: settings that DLC's file does not have (device, pretrained weights, ...); None = defaults, and
             pretrained weights if they can be had.
         on_progress: called with ("images" | "train" | "evaluate", done, total).
@@ -86,7 +88,9 @@ def train_shuffle(
     split = shuffle_split(project, shuffle)
     run_dir = models_folder(project.root) / shuffle.name
     snapshot = snapshot or (Path(str(content["resume_training_from"])) if content.get("resume_training_from") else None)
-    recipe, settings = _start(snapshot, settings, run_dir, content, choose_weights=config is None)
+    recipe, settings = _start(
+        snapshot, settings, run_dir, content, keep_heads=keep_heads, choose_weights=config is None
+    )
     files = ShuffleFiles(
         shuffle.train_folder, run_dir, content.get("runner", {}).get("snapshots") or {},
         n_epochs=settings.train.epochs, keep=snapshot.name if snapshot else "",
@@ -95,7 +99,7 @@ def train_shuffle(
     with pose.log_file(shuffle.train_folder / "train.txt", "%(asctime)s %(message)s", TIME):
         asked = pose.asked_for(project, settings, split, recipe)
         fresh = _begin(run_dir, shuffle, asked, settings.train.epochs, fresh=fresh, keep=snapshot is not None)
-        if fresh and snapshot is None and len(kept_limbs(content)) < len(recipe.edges):
+        if fresh and (snapshot is None or not keep_heads) and len(kept_limbs(content)) < len(recipe.edges):
             set_kept_limbs(shuffle.folder, content, range(len(recipe.edges)))  # chosen for the network that is replaced
         log.info("Using %d images and %d for testing", len(split[0]), len(split[1]))
         log.info("\nStarting pose model training...\n%s", 50 * "-")
@@ -238,7 +242,13 @@ def _settings(
 
 
 def _start(
-    snapshot: Path | None, settings: RunConfig, run_dir: Path, content: Mapping[str, Any], *, choose_weights: bool
+    snapshot: Path | None,
+    settings: RunConfig,
+    run_dir: Path,
+    content: Mapping[str, Any],
+    *,
+    keep_heads: bool,
+    choose_weights: bool,
 ) -> tuple[Recipe, RunConfig]:
     """Limbs, first weights and first epoch."""
     from shoal.models.dlc_snapshots import read_snapshot
@@ -251,7 +261,11 @@ def _start(
         epoch = int((saved.get("metadata") or {}).get("epoch") or 0)
         train = train.model_copy(update={"start_epoch": epoch, "epochs": epoch + train.epochs})
         log.info("going on from %s for %d epochs", snapshot.name, train.epochs - epoch)
-        recipe = Recipe(edges=edges, weights=saved["model"], origin=f"epoch {epoch} of a snapshot")
+        weights, origin = saved["model"], f"epoch {epoch} of a snapshot"
+        if not keep_heads:
+            weights = {name: value for name, value in weights.items() if name.startswith("backbone.")}
+            origin = f"backbone of {origin}"
+        recipe = Recipe(edges=edges, weights=weights, new_heads=not keep_heads, origin=origin)
     else:
         recipe = Recipe(edges=edges)
         if choose_weights:

@@ -100,11 +100,13 @@ def _change_picture(x: Tensor, effects: np.ndarray, seed: int) -> Tensor:
 
 
 def _equalized(channel: Float[Tensor, "h w"]) -> Float[Tensor, "h w"]:
-    """Grey values by their rank: the histogram becomes flat."""
+    """Grey values by their rank: the histogram becomes flat; an even channel stays as it is."""
     level = channel.clamp(0, 255).round().long()
     rank = torch.bincount(level.flatten(), minlength=256).cumsum(0).float()
     lowest = rank[int(level.min())]
-    return (255 * (rank - lowest) / (rank[-1] - lowest).clamp(min=1)).clamp(min=0)[level]
+    if lowest == rank[-1]:
+        return channel
+    return (255 * (rank - lowest) / (rank[-1] - lowest)).clamp(min=0)[level]
 
 
 def _motion_blur(image: Float[Tensor, "3 h w"], length: float, angle: float) -> Float[Tensor, "3 h w"]:

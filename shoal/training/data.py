@@ -263,6 +263,7 @@ def _dlc_centre(
     """Where DLC's KeypointAwareCrop lies (dlc_formats.md, 4.5): a keypoint's relative position is the crop's."""
     whole = np.array([shape[1], shape[0]], np.float64)
     relative, points = rng.uniform(0, 1, 2), _points(image).astype(np.float64)
+    limit = whole  # the crop begins before this
     if method == "hybrid":
         method = "uniform" if rng.random() < 0.5 else "density"
     if method != "uniform" and len(points):
@@ -270,10 +271,10 @@ def _dlc_centre(
         if method == "density":
             apart = np.linalg.norm(points[:, None] - points, axis=-1)
             weight = (apart < DENSE * whole.min()).sum(1).astype(np.float64)
-        point = points[rng.choice(len(points), p=weight / weight.sum())]
-        relative = np.clip((point + relative * shift * size) / whole, 0, 1)
+        limit = points[rng.choice(len(points), p=weight / weight.sum())]
+        relative = np.clip((limit + relative * shift * size) / whole, 0, 1)
     room = whole - size
-    return np.where(room > 0, relative * room, room / 2) + size / 2
+    return np.where(room > 0, np.minimum(relative * room, limit), room / 2) + size / 2
 
 
 def _paste(patch: ndarray, source: ndarray, corner: ndarray) -> None:

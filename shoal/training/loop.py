@@ -213,7 +213,8 @@ def fit(
             state.epoch, state.step, state.sums = state.epoch + 1, 0, {}
             line |= clock.line(total, state.epoch * task.n_steps) | {"peak_memory_mb": peak_memory_mb(device)}
             log.write(line)
-            task.epoch_done(EpochEnd(average, optimizer, state.epoch, line, is_best and config.key_score in line))
+            is_best = is_best and math.isfinite(line.get(config.key_score, math.nan))  # DLC: a NaN is never the best
+            task.epoch_done(EpochEnd(average, optimizer, state.epoch, line, is_best))
             if clock.is_due(at_epoch_end=True) or state.epoch == config.epochs:
                 save()
     return FitResult(state, "")

@@ -47,6 +47,7 @@ class Recipe:
     Attributes:
         edges: (E, 2) limbs to learn; None = as ``config.model.edges`` says.
         weights: state dict of the network's body to start from; None = as ``config.model.pretrained`` says.
+        new_heads: ``weights`` are those of the backbone alone.
         origin: where these weights come from; an unfinished training goes on only from the same.
         on_epoch: called at the end of each epoch instead of a log line.
         scores_of: keyword arguments of ``evaluate``.
@@ -54,6 +55,7 @@ class Recipe:
 
     edges: Int64[ndarray, "E 2"] | None = None
     weights: dict[str, Tensor] | None = None
+    new_heads: bool = False
     origin: str = ""
     on_epoch: Callable[[EpochEnd], None] | None = None
     scores_of: dict[str, Any] = field(default_factory=dict)
@@ -266,7 +268,9 @@ def prepare(
     torch.manual_seed(config.train.seed)
     net = build_model(info, pretrained=recipe.weights is None)
     if recipe.weights is not None:
-        fit_weights(net.body, recipe.weights, where=f"where: {recipe.origin}")
+        own = net.body.state_dict() if recipe.new_heads else {}
+        heads = {name: value for name, value in own.items() if not name.startswith("backbone.")}
+        fit_weights(net.body, recipe.weights | heads, where=f"where: {recipe.origin}")
     net = net.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     images = cache_images(labels, scale=config.model.input_scale, on_progress=on_progress)
     task = PoseTask(

@@ -199,7 +199,9 @@ def _augment(leaves: _Leaves, missing: list[str]) -> AugmentConfig:
 
 def _noise(leaves: _Leaves) -> float:
     value = leaves.take("data.train.gaussian_noise", 0.0)
-    return (12.75 if value is True else _number(value, 0.0, "data.train.gaussian_noise")) / 255
+    if isinstance(value, bool):
+        value = 12.75 if value else 0.0
+    return _number(value, 0.0, "data.train.gaussian_noise") / 255
 
 
 def _chance(leaves: _Leaves, name: str, missing: list[str]) -> float:
@@ -215,6 +217,8 @@ def _chance(leaves: _Leaves, name: str, missing: list[str]) -> float:
 
 def _symmetries(leaves: _Leaves) -> tuple[tuple[int, int], ...] | None:
     pairs = leaves.take("data.train.hflip.symmetries", None)
+    if pairs is not None:
+        leaves.left.setdefault("data.train.hflip.p", 0.5)  # a section without p asks for mirror images, too
     try:
         return None if pairs is None else tuple((int(a), int(b)) for a, b in pairs)
     except (TypeError, ValueError) as error:
