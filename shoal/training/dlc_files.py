@@ -50,18 +50,19 @@ class ShuffleFiles:
 
     def __call__(self, end: EpochEnd) -> None:
         """Say how the epoch went; write its losses and, if it is due or the best, its snapshot."""
-        losses = dlc_losses(end.line)
+        losses = dlc_losses(end.line) | dlc_losses(end.line, "eval")
         scores = {f"metrics/test.{name}": end.line[name] for name in SCORES if name in end.line}
-        self._say(end, scores)
+        self._say(end, scores, losses)
         stats = read_learning_stats(self.folder / "learning_stats.csv")
         stats = {epoch: row for epoch, row in stats.items() if epoch < end.epoch}
         stats[end.epoch] = {f"losses/{name}": value for name, value in losses.items()} | scores
         write_learning_stats(self.folder / "learning_stats.csv", stats)
         self._save(end, scores, losses)
 
-    def _say(self, end: EpochEnd, scores: Mapping[str, float]) -> None:
+    def _say(self, end: EpochEnd, scores: Mapping[str, float], losses: Mapping[str, float]) -> None:
         rate, loss = end.line["learning_rate"], end.line["loss"]
-        logger.info("Epoch %d/%d (lr=%g), train loss %.5f", end.epoch, self.n_epochs, rate, loss)
+        valid = f", valid loss {losses['eval.total_loss']:.5f}" if "eval.total_loss" in losses else ""
+        logger.info("Epoch %d/%d (lr=%g), train loss %.5f%s", end.epoch, self.n_epochs, rate, loss, valid)
         if scores:
             logger.info("Model performance:")
         for name, value in scores.items():
@@ -124,18 +125,23 @@ def replace_snapshots(folder: Path, run_dir: Path) -> None:
     (folder / "learning_stats.csv").unlink(missing_ok=True)
 
 
-def dlc_losses(line: Mapping[str, Any]) -> dict[str, float]:
-    """Mean losses of an epoch by DLC's names: terms without their weights, a total per head, and the total."""
-    terms = {name: float(line[name]) for name in LOSS_NAMES if name in line}
+def dlc_losses(line: Mapping[str, Any], part: str = "train") -> dict[str, float]:
+    """Mean losses of an epoch by DLC's names: terms without their weights, a total per head, and the total.
+
+    ``part`` "eval": of the test images; empty where they were not looked at.
+    """
+    prefix = "" if part == "train" else f"{part}."
+    terms = {name: float(line[prefix + name]) for name in LOSS_NAMES if prefix + name in line}
+    if not terms:
+        return {}
     heads = {head: 0.0 for name, (_, head) in LOSS_NAMES.items() if name in terms}
     out: dict[str, float] = {}
     for name, value in terms.items():
         dlc_name, head = LOSS_NAMES[name]
-        out[f"train.{dlc_name}"] = value * len(heads) / WEIGHTS.get(name, 1.0)
+        out[f"{part}.{dlc_name}"] = value * len(heads) / WEIGHTS.get(name, 1.0)
         heads[head] += value * len(heads)
-    return (
-        out | {f"train.{head}_total_loss": total for head, total in heads.items()} | {"train.total_loss": line["loss"]}
-    )
+    totals = {f"{part}.{head}_total_loss": total for head, total in heads.items()}
+    return out | totals | {f"{part}.total_loss": sum(terms.values())}
 
 
 def _or(value: Any, default: int) -> Any:

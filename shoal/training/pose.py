@@ -25,10 +25,10 @@ from shoal.models.device import describe, pick_device
 from shoal.models.dlc_snapshots import fit_weights
 from shoal.models.limbs import choose_edges
 from shoal.models.pose import PoseNet
-from shoal.models.targets import Grid, Targets, light_loss, light_targets
+from shoal.models.targets import Grid, Labels, Targets, light_loss, light_targets
 from shoal.models.targets_dlc import dlc_loss, dlc_targets
 from shoal.training.augment import augment
-from shoal.training.data import TrainImage, cache_images, draw_patches, epoch_rows
+from shoal.training.data import TrainImage, cache_images, draw_patches, epoch_rows, read_image
 from shoal.training.evaluate import evaluate
 from shoal.training.loop import EpochEnd, fit
 from shoal.training.settings import label_length, resolve
@@ -147,7 +147,24 @@ class PoseTask:
         found = evaluate(
             model, self.project, self.test, self.info.config, on_progress=self.on_progress, **self.recipe.scores_of
         )
-        return found.figures
+        is_shuffle = self.recipe.on_epoch is not None and self.info.config.model.is_dlc
+        return found.figures | (self._test_losses(net) if is_shuffle else {})
+
+    @torch.no_grad()
+    def _test_losses(self, net: nn.Module) -> dict[str, float]:
+        """Mean loss terms of the test images, ``eval.heat`` ...: one by one, whole and unchanged, as DLC does."""
+        edges = torch.from_numpy(np.array(self.info.edges)).to(self.device)
+        sums: dict[str, float] = {}
+        for row in self.test:
+            label = self.project.labels[int(row)]
+            image = torch.from_numpy(read_image(label.image)).to(self.device).permute(2, 0, 1)[None].float()
+            maps = net.at_scale(image)  # type: ignore[operator]
+            arrays = (label.xy.astype(np.float32), label.unique_xy.astype(np.float32), label.individual.copy())
+            labels = Labels(*(torch.from_numpy(array)[None].to(self.device) for array in arrays))
+            targets = dlc_targets(labels, Grid.of(maps), edges, sigma=self.info.config.train.heat_sigma_px)
+            for name, value in dlc_loss(maps, targets).items():
+                sums[f"eval.{name}"] = sums.get(f"eval.{name}", 0.0) + float(value) / len(self.test)
+        return sums
 
     def epoch_done(self, end: EpochEnd) -> None:
         """Say how the epoch went."""

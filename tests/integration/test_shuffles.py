@@ -82,12 +82,14 @@ def test_the_whole_way(root, caplog, monkeypatch):
     best = train_shuffle(root, config=CONFIG)  # the same call: the updates are in the file now
     shuffle = find_shuffle(root)
     assert "going on with the interrupted training" in caplog.text
-    assert re.search(r"Epoch 2/2 \(lr=0.0005\), train loss \d", caplog.text)
+    assert re.search(r"Epoch 2/2 \(lr=0.0005\), train loss \d\.\d{5}, valid loss \d\.\d{5}\n", caplog.text)
     assert "Model performance:" in caplog.text
     assert best == shuffle.snapshots[-1].path
     assert {s.epoch for s in shuffle.snapshots} == {1, 2}
     assert set(stats(root)) == {"1", "2"}
-    assert float(stats(root)["2"]["losses/train.unique_bodypart_heatmap"]) > 0
+    for part in ("train", "eval"):
+        assert float(stats(root)["2"][f"losses/{part}.unique_bodypart_heatmap"]) > 0
+        assert float(stats(root)["2"][f"losses/{part}.identity_total_loss"]) > 0
     assert "Starting pose model training..." in (shuffle.train_folder / "train.txt").read_text()
     content = torch.load(best, weights_only=True)
     assert {name.split(".")[0] for name in content["model"]} == {"backbone", "heads"}

@@ -88,7 +88,24 @@ def test_losses_have_dlcs_names_and_weights(tmp_path, saved):
     assert losses["train.bodypart_heatmap"] == pytest.approx(0.6345)
     assert losses["train.bodypart_locref"] == pytest.approx(0.7464)
     assert losses["train.bodypart_total_loss"] == pytest.approx(losses["train.total_loss"])
+    assert not any(name.startswith("eval") for name in losses)
     make(tmp_path)(end(1, 3.0))
     row = read_learning_stats(tmp_path / "train" / "learning_stats.csv")[1]
     assert row["metrics/test.mAP"] == 3.0
-    assert row["losses/train.total_loss"] == 0.33
+    assert row["losses/train.total_loss"] == pytest.approx(0.33)
+
+
+def test_losses_of_test_images_have_columns_and_a_place_in_the_line(tmp_path, saved, caplog):
+    caplog.set_level("INFO")
+    evaluated = end(2, 3.0)
+    evaluated.line |= {"eval.heat": 0.2, "eval.locref": 0.01, "eval.limb": 0.03}
+    files = make(tmp_path)
+    files(end(1))
+    files(evaluated)
+    assert "Epoch 1/10 (lr=0.0001), train loss 0.33000\n" in caplog.text
+    assert "Epoch 2/10 (lr=0.0001), train loss 0.33000, valid loss 0.24000\n" in caplog.text
+    rows = read_learning_stats(tmp_path / "train" / "learning_stats.csv")
+    assert rows[2]["losses/eval.bodypart_heatmap"] == pytest.approx(0.6)
+    assert rows[2]["losses/eval.bodypart_total_loss"] == pytest.approx(0.24)
+    assert rows[2]["losses/eval.total_loss"] == pytest.approx(0.24)
+    assert not any("eval" in name for name in rows[1])
