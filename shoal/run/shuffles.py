@@ -99,8 +99,10 @@ def train_shuffle(
     with pose.log_file(shuffle.train_folder / "train.txt", "%(asctime)s %(message)s", TIME):
         asked = pose.asked_for(project, settings, split, recipe)
         fresh = _begin(run_dir, shuffle, asked, settings.train.epochs, fresh=fresh, keep=snapshot is not None)
-        if fresh and (snapshot is None or not keep_heads) and len(kept_limbs(content)) < len(recipe.edges):
-            set_kept_limbs(shuffle.folder, content, range(len(recipe.edges)))  # chosen for the network that is replaced
+        if fresh and (snapshot is None or not keep_heads) and len(kept_limbs(content)) < len(graph_in(content)):
+            set_kept_limbs(
+                shuffle.folder, content, range(len(graph_in(content)))
+            )  # chosen for the network that is replaced
         log.info("Using %d images and %d for testing", len(split[0]), len(split[1]))
         log.info("\nStarting pose model training...\n%s", 50 * "-")
         result = pose.train(
