@@ -32,7 +32,14 @@ from shoal.config.predict import PredictConfig
 from shoal.config.run import RunConfig, load_config
 from shoal.io.dlc.config_file import read_config
 from shoal.io.dlc.project import read_project
-from shoal.io.dlc.pytorch_config import make_pytorch_config, model_section, read_pytorch_config, write_pytorch_config
+from shoal.io.dlc.pytorch_config import (
+    kept_limbs,
+    make_pytorch_config,
+    model_section,
+    read_pytorch_config,
+    set_kept_limbs,
+    write_pytorch_config,
+)
 from shoal.io.dlc.shuffles import Shuffle, find_shuffle
 from shoal.io.dlc.training_set import create_training_set
 from shoal.models.checkpoint import load_model
@@ -279,19 +286,36 @@ def judge(
 
 
 def compare_figures(net: str) -> dict[str, Any]:
-    """DeepLabCut's figures of the snapshot, which prunes the limbs first, and shoal's with the limbs it left."""
+    """DeepLabCut's figures of the snapshot, which chooses limbs first, and shoal's with the same limbs.
+
+    ``by_dlc_rules``: the figures of shoal's peaks and affinities grouped by DeepLabCut's rules. DeepLabCut's answer is
+    kept beside the project.
+    """
     root = project_folder()
     shuffle = export(net, root)
-    with tempfile.TemporaryDirectory() as folder:
-        peer(root, shuffle.index, Path(folder))
-        rows = list(csv.DictReader((Path(folder) / "results.csv").open()))
-    theirs = {name: float(rows[-1][f"test {name}"]) for name in ("rmse", "rmse_pcutoff", "mAP", "mAR")}
-    kept = read_pytorch_config(shuffle.config_path)["model"]["heads"]["bodypart"]["predictor"]["edges_to_keep"]
-    ours = look(shuffle, net, root, split_project(read_project(root), settings(net))[1]).figures
-    mine = {name: round(float(ours[name]), 2) for name in theirs}
-    difference = {name: round(abs(mine[name] - theirs[name]), 3) for name in theirs}
-    holds = difference["rmse"] <= 0.01 and difference["mAP"] <= 0.1
-    return {"dlc": theirs, "shoal": mine, "difference": difference, "limbs_kept": len(kept), "holds": holds}
+    network = open_snapshot(shuffle.snapshots[-1].path)
+    answer = root / "parity" / f"{net}-{network.sha[:12]}-evaluation.json"
+    if not answer.is_file():
+        with tempfile.TemporaryDirectory() as folder:
+            peer(root, shuffle.index, Path(folder))
+            row = list(csv.DictReader((Path(folder) / "results.csv").open()))[-1]
+        theirs = {name: float(row[f"test {name}"]) for name in ("rmse", "rmse_pcutoff", "mAP", "mAR")}
+        answer.parent.mkdir(exist_ok=True)
+        answer.write_text(
+            json.dumps({"figures": theirs, "limbs": kept_limbs(read_pytorch_config(shuffle.config_path))})
+        )
+    stored = json.loads(answer.read_text())
+    content = read_pytorch_config(shuffle.config_path)
+    set_kept_limbs(shuffle.folder, content, stored["limbs"])
+    seen = look(shuffle, net, root, split_project(read_project(root), settings(net))[1])
+    model = open_snapshot(shuffle.snapshots[-1].path)
+    ruled = group_like_dlc(seen.detections, model.edges, n_keypoints=seen.truth.n_keypoints, max_animals=SCENE.n_fish)
+    found: dict[str, Any] = {"dlc": stored["figures"], "limbs_kept": len(stored["limbs"])}
+    for name, scores in (("shoal", seen.scores), ("by_dlc_rules", score(seen.truth, ruled, root, model.skeleton))):
+        found[name] = {key: round(float(figures(scores)[key]), 2) for key in stored["figures"]}
+        found[f"{name}_off_by"] = {key: round(abs(v - stored["figures"][key]), 3) for key, v in found[name].items()}
+    off = found["shoal_off_by"]
+    return found | {"holds": off["rmse"] <= 0.01 and off["mAP"] <= 0.1}
 
 
 def main() -> None:
