@@ -19,7 +19,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from command import ROOT, real_data
-from foundation import THREADS, Bar, _bar, _say, _tests
+from foundation import Bar, _bar, _tests, run_bars
 
 DATASET = """\
 import deeplabcut
@@ -221,19 +220,7 @@ def main() -> int:
     parser.add_argument("--work", type=Path, help="keep what is made here")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    results: dict[str, Bar] = {}
-    with tempfile.TemporaryDirectory() as scratch:
-        for name in args.only:
-            work = (args.work or Path(scratch)) / name
-            work.mkdir(parents=True, exist_ok=True)
-            start = time.perf_counter()
-            bar = BARS[name](work, args)
-            results[name] = bar | {"seconds": round(time.perf_counter() - start, 1), "threads": THREADS}
-            _say({name: results[name]})
-            if args.json:
-                args.json.write_text(json.dumps(results, indent=1) + "\n")
-    print(json.dumps(results, indent=1))
-    return int(not all(bar["holds"] for bar in results.values()))
+    return run_bars(BARS, args)
 
 
 if __name__ == "__main__":

@@ -243,13 +243,18 @@ def main() -> int:
     parser.add_argument("--work", type=Path, help="keep what is made here")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
+    return run_bars(BARS, args)
+
+
+def run_bars(bars: dict[str, Callable[[Path, argparse.Namespace], Bar]], args: argparse.Namespace) -> int:
+    """Measure the bars of ``args.only``, each in a folder of its own; print JSON; 1 if one does not hold."""
     results: dict[str, Bar] = {}
     with tempfile.TemporaryDirectory() as scratch:
         for name in args.only:
             work = (args.work or Path(scratch)) / name
             work.mkdir(parents=True, exist_ok=True)
             start = time.perf_counter()
-            bar = BARS[name](work, args)
+            bar = bars[name](work, args)
             results[name] = bar | {"seconds": round(time.perf_counter() - start, 1), "threads": THREADS}
             _say({name: results[name]})
             if args.json:
