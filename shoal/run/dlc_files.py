@@ -113,7 +113,7 @@ def write_dlc_files(
     Args:
         run_dir: a run folder; ``tracklets`` and ``tracks`` need it tracked.
         base: name that all files begin with; empty = the video's stem.
-        scorer: first column level; empty = ``shoal_<model>``.
+        scorer: first column level; empty = ``shoal_<model>``, or the name of DLC's snapshot.
         dest: folder; None = ``export/`` of the run folder.
         what: which files; ``poses`` is ``<base>.h5``.
         method: names the tracklet and track files.
@@ -130,7 +130,7 @@ def write_dlc_files(
     run_dir = Path(run_dir)
     about, card = open_folder(run_dir), read_card(run_dir)
     stem = Path(dest or run_dir / "export") / (base or Path(about["path"]).stem)
-    scorer = scorer or (card.name if card.name.startswith("DLC_") else f"shoal_{card.name}")
+    scorer = scorer or _scorer(card)
     crop = read_config(run_dir).predict.crop
     writers: dict[Path, Callable[[Path], None]] = {}
     unique: Poses | None = None
@@ -172,6 +172,11 @@ def write_dlc_files(
     if {"full", "assemblies", "poses"} & set(what):
         _log_left_out(run_dir, card)
     return tuple(files)
+
+
+def _scorer(card: ModelCard) -> str:
+    """First column level of a network's results: DLC's own name for DLC's snapshots."""
+    return card.name if card.name.startswith("DLC_") else f"shoal_{card.name}"
 
 
 def _best(poses: Poses, card: ModelCard) -> Poses:
@@ -346,7 +351,7 @@ def _of_run(run_dir: Path, what: str, path: Path) -> DlcResult:
     if card.skeleton.unique:
         unique = read_spans(run_dir, "unique", Poses)
     names = name_tracks(card.individuals, table.n_tracks) if what == "tracks" and isinstance(table, Tracks) else ()
-    return DlcResult(table, unique, card.skeleton, names or card.individuals, f"shoal_{card.name}", None, path)
+    return DlcResult(table, unique, card.skeleton, names or card.individuals, _scorer(card), None, path)
 
 
 def _read_tracks(path: Path, meta: Meta | None) -> DlcResult:

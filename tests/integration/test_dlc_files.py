@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -25,6 +26,7 @@ from shoal.run.dlc_files import (
 from shoal.run.dlc_render import dlc_look, labeled_name, render_dlc_detections, render_dlc_tracks
 from shoal.run.folder import read_animals, read_spans, read_tracks
 from shoal.run.plots import plot_trajectories
+from shoal.run.steps import analyze
 from shoal.stages.filter import filter_tracks
 from shoal.types import Poses, Tracks
 
@@ -210,3 +212,13 @@ def test_check_says_what_every_file_is(run, base, blob_video):
     assert check_path(run)["kind"] == "run folder" and check_path(blob_video)["frames"] == 300
     table = next((run / "poses").iterdir())
     assert check_path(table)["kind"] == "table Poses of a run folder"
+
+
+def test_a_dlc_snapshot_keeps_its_scorer_when_its_own_tables_are_read(blobs, blob_video, tmp_path):
+    engine = blobs.engine()
+    scorer = "DLC_Resnet50_projNov22shuffle1_snapshot_200"
+    named = replace(engine, card=replace(engine.card, name=scorer))
+    run_dir = analyze(blob_video, named, config=blobs.config(), dest=tmp_path)
+    write_dlc_files(run_dir, base=f"three{scorer}", dest=tmp_path)
+    assert read_dlc_files(tmp_path / f"three{scorer}", run_dir=run_dir).scorer == scorer
+    assert read_dlc_files(tmp_path / f"three{scorer}").scorer == scorer

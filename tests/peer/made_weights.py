@@ -15,6 +15,16 @@ NETS = (
 KEYPOINTS, UNIQUE, INDIVIDUALS = ("nose", "left", "right", "tail"), ("corner", "food"), ("a", "b", "c")
 HEIGHT, WIDTH = 96, 160
 N_SAMPLES = 40
+TOLERANCE = 1e-4  # of a map's range
+MAPS = {
+    "bodypart.heatmap": "heat",
+    "bodypart.locref": "locref",
+    "bodypart.paf": "limbs",
+    "unique_bodypart.heatmap": "unique",
+    "unique_bodypart.locref": "unique_locref",
+    "identity.heatmap": "identity",
+}
+"""Of DeepLabCut's heads -> of ``PoseMaps``."""
 
 
 def made_weight(name: str, shape: tuple[int, ...], seed: int = 0) -> np.ndarray:

@@ -32,7 +32,9 @@ from made_weights import (
     HEIGHT,
     INDIVIDUALS,
     KEYPOINTS,
+    MAPS,
     NETS,
+    TOLERANCE,
     UNIQUE,
     WIDTH,
     made_images,
@@ -44,15 +46,6 @@ pytestmark = [pytest.mark.peer, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "dlc_networks.json"
 CHANNELS = (len(KEYPOINTS), 12, len(UNIQUE), len(INDIVIDUALS))  # all six pairs of four keypoints
-TOLERANCE = 1e-4  # of a map's range
-MAPS = {
-    "bodypart.heatmap": "heat",
-    "bodypart.locref": "locref",
-    "bodypart.paf": "limbs",
-    "unique_bodypart.heatmap": "unique",
-    "unique_bodypart.locref": "unique_locref",
-    "identity.heatmap": "identity",
-}
 
 
 @pytest.fixture(scope="module")

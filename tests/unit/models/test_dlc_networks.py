@@ -21,18 +21,9 @@ from shoal.models.registry import IMAGENET
 
 TESTS = Path(__file__).parents[2]
 sys.path.insert(0, str(TESTS / "peer"))
-from made_weights import made_images, made_weight, samples  # noqa: E402
+from made_weights import MAPS, TOLERANCE, made_images, made_weight, samples  # noqa: E402
 
 GOLDEN = json.loads((TESTS / "golden" / "dlc_networks.json").read_text())
-TOLERANCE = 1e-4
-MAPS = {
-    "bodypart.heatmap": "heat",
-    "bodypart.locref": "locref",
-    "bodypart.paf": "limbs",
-    "unique_bodypart.heatmap": "unique",
-    "unique_bodypart.locref": "unique_locref",
-    "identity.heatmap": "identity",
-}
 K, E, U, I = 4, 6, 2, 3  # noqa: E741
 R = 128 + K + 2 * E
 C = 2048
