@@ -79,16 +79,16 @@ class PoseNet(nn.Module):
 
     def forward(self, images: UInt8[Tensor, "B H W 3"]) -> PoseMaps:
         """Maps of whole frames; strides in pixels of ``images``."""
-        height, width = images.shape[1:3]
+        height, width = map(int, images.shape[1:3])  # int: under a tracer sizes are tensors
         small = shrink(images, self.input_scale)
         maps = self.at_scale(small)
-        factor = (width / small.shape[3], height / small.shape[2])
+        factor = (width / int(small.shape[3]), height / int(small.shape[2]))
         return _in_frame_pixels(maps, factor)
 
     def at_scale(self, pixels: Float[Tensor, "B 3 h w"]) -> PoseMaps:
         """Maps of images (0-255) that already have the network's scale; strides in their pixels."""
         x = (pixels - self.mean) / self.std
-        height, width = x.shape[2:]
+        height, width = map(int, x.shape[2:])
         margin: int = self.body.margin  # type: ignore[assignment]
         # padding right and below with the mean leaves all coordinates as they are
         right, below = -width % margin, -height % margin
@@ -103,7 +103,7 @@ def shrink(images: UInt8[Tensor, "B H W 3"], scale: float) -> Float[Tensor, "B 3
     x = images.permute(0, 3, 1, 2).to(torch.float32)
     if scale == 1.0:
         return x
-    size = [max(1, round(n * scale)) for n in x.shape[2:]]
+    size = [max(1, round(int(n) * scale)) for n in x.shape[2:]]
     return F.interpolate(x, size=size, mode="bilinear", antialias=True, align_corners=False)
 
 

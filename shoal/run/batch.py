@@ -11,10 +11,11 @@ from typing import Any, Generic, TypeVar
 from shoal.config.run import RunConfig
 from shoal.errors import PartialFailure, ResourceError, ShoalError, Stopped, VideoError
 from shoal.io.dlc.project import read_project
+from shoal.run.engine import load_engine
 from shoal.run.evaluation import evaluate
 from shoal.run.models import find_model, train
 from shoal.run.render import render
-from shoal.run.steps import analyze, change_config, export, load_engine
+from shoal.run.steps import analyze, change_config, export
 from shoal.types import OnProgress, no_progress
 
 log = logging.getLogger(__name__)

@@ -26,10 +26,10 @@ from shoal.io.dlc.training_set import Shuffle, Snapshot, find_shuffle, scorer_na
 from shoal.io.video import count_frames, probe
 from shoal.run.batch import Batch, for_each
 from shoal.run.dlc_files import Kind, associate_dlc_files, dlc_file, is_ours, stitch_dlc_files, write_dlc_files
+from shoal.run.engine import Engine, load_engine
 from shoal.run.folder import find_folder, read_card
 from shoal.run.folder import read_config as read_settings
-from shoal.run.predict import Engine
-from shoal.run.steps import analyze, load_engine, track
+from shoal.run.steps import analyze, track
 from shoal.stages.filter import filter_tracks
 from shoal.types import OnProgress, Skeleton, Tracks, no_progress
 

@@ -1,6 +1,6 @@
 """The streaming loop: video -> detections -> poses, one chunk file of each per span.
 
-A reader thread decodes ahead, the calling thread runs the network, another thread assembles and saves.
+A reader thread decodes ahead, others (``Engine.workers``) run the network, another one assembles and saves.
 A span is done when its manifest entry says so; whatever a killed run left half-way is done again.
 """
 
@@ -19,23 +19,20 @@ from numpy import ndarray
 
 from shoal.config.predict import PredictConfig
 from shoal.config.run import RunConfig
-from shoal.errors import ConfigError
 from shoal.io.artifacts import fingerprint, is_done, load_table, read_entry, save_table, write_entry
 from shoal.io.stream import ordered_map, prefetch
 from shoal.io.video import VideoInfo, read_frames
+from shoal.run.engine import Detect, Engine
 from shoal.run.folder import ModelCard, table_path
 from shoal.run.plan import adjoining, missing
 from shoal.stages import assemble as assembling
 from shoal.stages import sampling
-from shoal.types import Appearance, Detections, FrameBatch, OnProgress, Poses, Span, concatenate, no_progress
+from shoal.types import Appearance, Detections, OnProgress, Poses, Span, concatenate, no_progress
 
 log = logging.getLogger(__name__)
 
 VERSION = 1
 READ_AHEAD = 4  # batches: smooths over keyframes without holding much memory
-
-Detect = Callable[[FrameBatch], tuple[Detections, Poses, ndarray]]
-"""Detections, unique keypoints and (P, D) features of the peaks of a batch."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,15 +45,6 @@ class Chunk:
     features: Float16[ndarray, "P D"]
     bad_frames: tuple[int, ...]
     seconds: float
-
-
-@dataclass(frozen=True, eq=False)
-class Engine:
-    """What looks at frames: a network on its device, what its output means, and whether it has DLC's shape."""
-
-    card: ModelCard
-    detect: Detect
-    is_dlc: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,21 +65,6 @@ def fingerprints(info_identity: str, card: ModelCard, config: RunConfig) -> Prin
     version = assembling.VERSION * 1000 + sampling.VERSION
     assemble = fingerprint("assemble", version, [config.assemble, config.sample], inputs=[predict])
     return Prints(predict, assemble)
-
-
-def cropped(batch: FrameBatch, crop: tuple[int, int, int, int] | None) -> FrameBatch:
-    """The part of frames that is looked at; positions still come out in the whole frame.
-
-    Raises:
-        ConfigError: the part leaves the frame.
-    """
-    if crop is None:
-        return batch
-    x1, x2, y1, y2 = crop
-    height, width = batch.images.shape[1:3]
-    if not (0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height):
-        raise ConfigError(f"expected a crop x1, x2, y1, y2 within {width} x {height} px, got {list(crop)}")
-    return FrameBatch(batch.frame, np.ascontiguousarray(batch.images[:, y1:y2, x1:x2]), np.array([x1, y1], np.float64))
 
 
 def peak_cap(config: RunConfig, card: ModelCard) -> int:
@@ -119,9 +92,8 @@ def measure_speed(info: VideoInfo, detect: Detect, config: PredictConfig, *, sec
 def predict(
     run_dir: Path,
     info: VideoInfo,
-    detect: Detect,
+    engine: Engine,
     *,
-    card: ModelCard,
     config: RunConfig,
     all_spans: Sequence[Span],
     on_progress: OnProgress = no_progress,
@@ -132,6 +104,7 @@ def predict(
     Returns:
         False if ``should_stop`` ended it before the last span.
     """
+    card = engine.card
     prints = fingerprints(info.identity, card, config)
     reassemble(run_dir, card=card, config=config, prints=prints, all_spans=all_spans)
     todo = missing(all_spans, lambda span: is_done(run_dir, "predict", prints.predict, span))
@@ -153,7 +126,7 @@ def predict(
         return chunk.span
 
     saved = []
-    chunks = _detect_chunks(info, detect, card=card, config=config, todo=todo, count=count, should_stop=should_stop)
+    chunks = _detect_chunks(info, engine, config=config, todo=todo, count=count, should_stop=should_stop)
     with contextlib.closing(chunks):
         for span in ordered_map(finish, chunks, workers=1):
             saved.append(span)
@@ -162,9 +135,8 @@ def predict(
 
 def _detect_chunks(
     info: VideoInfo,
-    detect: Detect,
+    engine: Engine,
     *,
-    card: ModelCard,
     config: RunConfig,
     todo: Sequence[Span],
     count: Callable[[int], None],
@@ -178,20 +150,21 @@ def _detect_chunks(
             read_frames(info.path, start=start, stop=stop, batch=config.predict.batch_size, chunk=chunk_frames),
             READ_AHEAD,
         )
-        with contextlib.closing(batches):
-            waiting = next(batches, None)
+        seen = ordered_map(lambda batch: (batch.frame, engine.detect(batch)), batches, workers=engine.workers)
+        with contextlib.closing(batches), contextlib.closing(seen):
+            waiting = next(seen, None)
             for span in stretch:
                 began, parts, frames = time.perf_counter(), [], []
-                while waiting is not None and waiting.frame[0] < span[1]:
-                    parts.append(detect(waiting))
-                    frames += waiting.frame.tolist()
-                    count(len(waiting.frame))
-                    waiting = next(batches, None)
+                while waiting is not None and waiting[0][0] < span[1]:
+                    parts.append(waiting[1])
+                    frames += waiting[0].tolist()
+                    count(len(waiting[0]))
+                    waiting = next(seen, None)
                 bad = tuple(sorted(set(range(*span)) - set(frames)))
                 count(len(bad))
                 seconds = time.perf_counter() - began
                 feature_size = config.sample.feature_size
-                yield _join(span, parts, card=card, feature_size=feature_size, bad=bad, seconds=seconds)
+                yield _join(span, parts, card=engine.card, feature_size=feature_size, bad=bad, seconds=seconds)
                 if should_stop():
                     return
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy import ndarray
 
 from shoal.config.assemble import suit_dlc
 from shoal.config.run import RunConfig, load_config
@@ -27,8 +26,8 @@ from shoal.io.artifacts import (
 )
 from shoal.io.stopping import stop_requests
 from shoal.io.video import VideoInfo, probe
+from shoal.run.engine import Engine, load_engine
 from shoal.run.folder import (
-    ModelCard,
     TrackColumn,
     find_folder,
     open_folder,
@@ -43,43 +42,14 @@ from shoal.run.folder import (
     write_video,
 )
 from shoal.run.plan import chunk_size, missing, spans
-from shoal.run.predict import Engine, Prints, cropped, fingerprints, measure_speed, peak_cap, predict, reassemble
+from shoal.run.predict import Prints, fingerprints, measure_speed, peak_cap, predict, reassemble
 from shoal.stages import associate as associating
 from shoal.stages import stitch as stitching
-from shoal.types import Decisions, Detections, FrameBatch, OnProgress, Poses, Span, Tracks, no_progress
+from shoal.types import Decisions, OnProgress, Poses, Span, Tracks, no_progress
 
 log = logging.getLogger(__name__)
 
 TABLES = ("detections", "unique", "poses", "appearance", "tracklets", "tracks", "manifest")
-
-
-def load_engine(model: Path, config: RunConfig) -> Engine:
-    """A trained network on the device of ``config.compute``, ready for many videos.
-
-    Args:
-        model: ``best.pt``, ``last.pt``, the folder of a model, or DLC's snapshot.
-        config: ``predict``, ``sample``, ``stitch.n_animals`` and ``compute`` are used.
-
-    Raises:
-        CheckpointError: missing, damaged, or it does not fit.
-        ResourceError: no such device.
-    """
-    from shoal.models.checkpoint import load_model
-    from shoal.models.detect import detect
-    from shoal.models.device import describe, pick_device
-
-    device = pick_device(config.compute)
-    loaded = load_model(Path(model), device=device)
-    name = loaded.scorer or (model.stem if model.is_dir() else model.resolve().parent.name)
-    card = ModelCard(name, loaded.sha, loaded.skeleton, loaded.edges, loaded.individuals, device.type)
-    log.info("network %s on %s", name, describe(device, config.predict.precision))
-    n_animals, feature_size = config.stitch.n_animals, config.sample.feature_size
-
-    def look(batch: FrameBatch) -> tuple[Detections, Poses, ndarray]:
-        part = cropped(batch, config.predict.crop)
-        return detect(loaded, part, config.predict, n_animals=n_animals, feature_size=feature_size)
-
-    return Engine(card, look, loaded.config.model.is_dlc)
 
 
 def analyze(
@@ -111,7 +81,7 @@ def analyze(
     """
     config = config or load_config()
     info = probe(Path(video))
-    engine = model if isinstance(model, Engine) else load_engine(Path(model), config)
+    engine = (model if isinstance(model, Engine) else load_engine(Path(model), config)).ready_for(info)
     # as a number: otherwise tracking again with another count of animals would ask for another analysis
     capped = config.predict.model_copy(update={"max_peaks": peak_cap(config, engine.card)})
     config = config.model_copy(update={"predict": capped})
@@ -124,8 +94,7 @@ def analyze(
     all_spans = _prepare(run_dir, info, engine, config, is_new=overwrite)
     with stop_requests("the current chunk") as should_stop:
         is_complete = predict(
-            run_dir, info, engine.detect,
-            card=engine.card, config=config, all_spans=all_spans, on_progress=on_progress, should_stop=should_stop,
+            run_dir, info, engine, config=config, all_spans=all_spans, on_progress=on_progress, should_stop=should_stop,
         )  # fmt: skip
     prints = fingerprints(info.identity, engine.card, config)
     if not is_complete:

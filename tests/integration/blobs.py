@@ -14,8 +14,8 @@ import numpy as np
 
 from shoal.config.run import load_config
 from shoal.io.video import VideoWriter
+from shoal.run.engine import Engine
 from shoal.run.folder import ModelCard
-from shoal.run.predict import Engine
 from shoal.run.steps import analyze
 from shoal.types import Detections, FrameBatch, Poses, Skeleton
 

@@ -21,8 +21,8 @@ from shoal.io.dlc.tracklets import read_assemblies, read_tracklets
 from shoal.io.dlc.training_set import create_training_set, find_shuffle
 from shoal.io.video import VideoWriter, probe, read_frames
 from shoal.run import dlc_videos
+from shoal.run.engine import Engine, cropped
 from shoal.run.folder import read_spans
-from shoal.run.predict import Engine, cropped
 from shoal.types import Appearance, Detections, Poses
 
 SCORER = "DLC_Resnet50_blobsJan1shuffle1_snapshot_5"
