@@ -26,7 +26,7 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from numpy import ndarray
 
-from shoal.errors import ArtifactError, VideoError
+from shoal.errors import ArtifactError, ResourceError, VideoError
 from shoal.io.artifacts import load_table, save_table
 from shoal.io.packets import PacketIndex, decode_between, decode_packets, open_container, packets_of, read_index, seek
 from shoal.types import FrameBatch
@@ -244,7 +244,8 @@ def _remembered_index(container: Any, stream: Any, content: str) -> PacketIndex:
         return load_table(file, PacketIndex)
     except ArtifactError:
         index = read_index(container, stream)
-    with contextlib.suppress(OSError):  # a full or read-only cache costs time only
+    with contextlib.suppress(OSError, ResourceError):  # a full or read-only cache costs time only
+        file.parent.parent.mkdir(parents=True, exist_ok=True)
         save_table(file, index)
     return index
 

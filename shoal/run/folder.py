@@ -102,7 +102,7 @@ def write_video(run_dir: Path, info: VideoInfo, bad_frames: list[int]) -> None:
         "is_variable": info.is_variable, "start_time": info.start_time, "n_frames": info.n_frames,
         "codec": info.codec, "bad_frames": bad_frames,
     }  # fmt: skip
-    write_json(run_dir / "video.json", about)
+    write_json(run_dir / "video.json", about, make_parents=False)
 
 
 def find_video(run_dir: Path, video: Path | None = None) -> VideoInfo:
@@ -134,7 +134,7 @@ def write_card(run_dir: Path, card: ModelCard) -> None:
         "edges": card.edges.tolist(), "keypoints": list(skeleton.keypoints), "unique": list(skeleton.unique),
         "limbs": skeleton.edges.tolist(), "mirror": np.asarray(skeleton.mirror).tolist(),
     }  # fmt: skip
-    write_json(run_dir / "model.json", about)
+    write_json(run_dir / "model.json", about, make_parents=False)
 
 
 def read_card(run_dir: Path) -> ModelCard:
@@ -158,7 +158,7 @@ def read_card(run_dir: Path) -> ModelCard:
 
 def write_config(run_dir: Path, config: RunConfig) -> None:
     """Write the full resolved ``run.yaml``."""
-    write_atomic(run_dir / "run.yaml", lambda path: save_config(config, path))
+    write_atomic(run_dir / "run.yaml", lambda path: save_config(config, path), make_parents=False)
 
 
 def read_config(run_dir: Path) -> RunConfig:

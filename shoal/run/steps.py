@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import shutil
 import time
 from collections.abc import Sequence
@@ -212,12 +214,15 @@ def status(paths: Sequence[Path]) -> list[dict[str, Any]]:
 def _prepare(run_dir: Path, info: VideoInfo, engine: Engine, config: RunConfig, *, is_new: bool) -> tuple[Span, ...]:
     """Write what describes the run; the plan is fixed at the first start."""
     try:
-        write_video(run_dir, info, [])
+        run_dir.mkdir(parents=True, exist_ok=True)
+        if not os.access(run_dir, os.W_OK):
+            raise PermissionError(errno.EACCES, "no permission to write", str(run_dir))
     except OSError as error:
         raise InputError(
             f"expected a folder that can be written to, got: {error}\nwhere: {run_dir}",
             hint="--dest DIR puts the results elsewhere",
         ) from error
+    write_video(run_dir, info, [])
     write_card(run_dir, engine.card)
     write_config(run_dir, config)
     plan = run_dir / "plan.json"
@@ -226,7 +231,7 @@ def _prepare(run_dir: Path, info: VideoInfo, engine: Engine, config: RunConfig, 
         if not frames:
             speed = measure_speed(info, engine.detect, config.predict) if info.n_frames > 64 else 1.0
             frames = chunk_size(speed)
-        write_json(plan, {"n_frames": info.n_frames, "chunk_frames": frames})
+        write_json(plan, {"n_frames": info.n_frames, "chunk_frames": frames}, make_parents=False)
     planned = plan_spans(run_dir)
     if config.predict.chunk_frames and planned != spans(info.n_frames, config.predict.chunk_frames):
         log.warning("%s: its plan stays as it was; predict.chunk_frames has no effect", run_dir.name)
