@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from glob import escape
 from pathlib import Path
 from typing import Literal
 
@@ -168,6 +169,8 @@ def write_dlc_files(
         if path.is_file() and not is_ours(run_dir, path, unknown=True):
             log.warning("%s: replaces %s, which somebody changed since", run_dir.name, path)
         write_atomic(path, writers[path])
+        for leftover in path.parent.glob(f".{escape(path.stem)}.*.partial{path.suffix}"):  # of exports that were killed
+            leftover.unlink(missing_ok=True)
     remember(run_dir, files)
     if {"full", "assemblies", "poses"} & set(what):
         _log_left_out(run_dir, card)

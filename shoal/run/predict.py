@@ -212,10 +212,11 @@ def save_chunk(run_dir: Path, chunk: Chunk, *, card: ModelCard, config: RunConfi
         "limbs": len(chunk.detections.limb_frame),
         "capped": _n_capped(chunk.detections, peak_cap(config, card)),
     }
+    # first, with the features that only the network gives: a chunk is detected when it is assembled too
+    _assemble_chunk(run_dir, chunk.detections, chunk.features, card=card, config=config, prints=prints)
     write_entry(
         run_dir, "predict", span=span, fingerprint=prints.predict, outputs=outputs, seconds=chunk.seconds, counts=counts
     )
-    _assemble_chunk(run_dir, chunk.detections, chunk.features, card=card, config=config, prints=prints)
 
 
 def reassemble(run_dir: Path, *, card: ModelCard, config: RunConfig, prints: Prints, all_spans: Sequence[Span]) -> None:

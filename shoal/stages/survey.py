@@ -104,7 +104,7 @@ def survey(parts: Parts) -> Survey:
     for part in parts():
         new, scores, taken = _place(part, count, taken)
         np.add.at(score, new.track, scores)  # one by one, so that spans do not matter
-        sizes.add(new.track, new.index, new.xy, new.track[new.frame == count.last[new.track]])
+        sizes.add(new.track, new.nth, new.xy, new.track[new.frame == count.last[new.track]])
         at = np.minimum(np.searchsorted(new.position, chosen_at), max(len(new.position) - 1, 0))
         found = np.flatnonzero(new.position[at] == chosen_at) if len(new.position) else at[:0]
         chosen[found] = new.xy[at[found]]
@@ -147,7 +147,7 @@ def mean_point(xy: Float64[ndarray, "n K 2"]) -> Float64[ndarray, "n 2"]:
 class _Count:
     """First pass. T tracklet numbers, R gapless runs of rows, by tracklet and frame.
 
-    A row's *index* counts the rows of its tracklet, its *position* those of all tracklets, one after the other.
+    A row's *position* counts the rows of all tracklets, one after the other.
     """
 
     n: Int64[ndarray, "T"]
@@ -182,7 +182,7 @@ class _Rows(NamedTuple):
     """Rows by position."""
 
     position: Int64[ndarray, "m"]
-    index: Int64[ndarray, "m"]
+    nth: Int64[ndarray, "m"]  # of its tracklet
     track: Int64[ndarray, "m"]
     frame: Int64[ndarray, "m"]
     xy: Float32[ndarray, "m K 2"]
@@ -202,7 +202,7 @@ class _Rows(NamedTuple):
 
 def _ordered(part: Tracks) -> Int64[ndarray, "m"]:
     """Rows that belong to a tracklet and have a keypoint, by tracklet and frame."""
-    seen = np.isfinite(part.poses.xy).all(axis=2).any(axis=1)
+    seen = np.isfinite(part.poses.xy).all(axis=2).sum(axis=1) > 0
     rows = np.flatnonzero((part.track >= 0) & seen)
     return rows[np.lexsort((part.poses.frame[rows], part.track[rows]))]
 
@@ -300,8 +300,8 @@ def _still_needed(rows: _Rows, count: _Count, stop: int) -> Bool[ndarray, "m"]:
     """Rows of windows that are not complete before frame ``stop``."""
     n = count.n[rows.track]
     recent = rows.frame > stop - WINDOW  # samples have no gaps
-    beginning = (rows.index < WINDOW) & (count.full[rows.track] >= stop)
-    ending = (rows.index >= n - WINDOW) & (count.last[rows.track] >= stop)
+    beginning = (rows.nth < WINDOW) & (count.full[rows.track] >= stop)
+    ending = (rows.nth >= n - WINDOW) & (count.last[rows.track] >= stop)
     return recent | beginning | ending
 
 

@@ -232,7 +232,7 @@ def _write_fixed(path: Path, first: pd.DataFrame, rest: Iterable[pd.DataFrame], 
 
 def _growing(file: tables.File, place: str) -> tables.EArray:
     """An array of a file made one that rows can be appended to, with everything that pandas noted about it."""
-    old = file.get_node(place)
+    old: Any = file.get_node(place)
     noted = {name: old._v_attrs[name] for name in old._v_attrs._v_attrnamesuser}
     values, parent, name = old.read(), old._v_parent, old._v_name
     file.remove_node(old)
@@ -268,5 +268,7 @@ def _mark_version(path: Path, key: str) -> None:
 def _read_again(path: Path, key: str) -> None:
     """Open the file and read its last row: HDF5 closes a file that did not fit on the disk without a word."""
     with tables.open_file(str(path)) as file:
-        for node in file.walk_nodes(f"/{key}", "Leaf"):
-            node.read(start=max(0, node.nrows - 1)) if node.nrows else None
+        leaves: Any = file.walk_nodes(f"/{key}", "Leaf")
+        for leaf in leaves:
+            if leaf.nrows:
+                leaf.read(start=leaf.nrows - 1)
