@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -201,6 +202,12 @@ def read_tracks(run_dir: Path, *, kind: str = "tracks", start: int = 0, stop: in
     """Tracks (or ``kind="tracklets"``) of the spans that touch frames ``start`` to ``stop``."""
     poses = read_spans(run_dir, "poses", Poses, start=start, stop=stop)
     return Tracks(poses, read_spans(run_dir, kind, TrackColumn, start=start, stop=stop).track)
+
+
+def each_span(run_dir: Path, *, kind: str = "tracks") -> Iterator[Tracks]:
+    """Tracks (or ``kind="tracklets"``) span by span, one in memory at a time."""
+    for start, stop in plan_spans(run_dir):
+        yield read_tracks(run_dir, kind=kind, start=start, stop=stop)
 
 
 def read_animals(run_dir: Path, *, start: int = 0, stop: int | None = None) -> Tracks:

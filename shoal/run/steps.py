@@ -29,6 +29,7 @@ from shoal.io.video import VideoInfo, probe
 from shoal.run.engine import Engine, load_engine
 from shoal.run.folder import (
     TrackColumn,
+    each_span,
     find_folder,
     open_folder,
     plan_spans,
@@ -45,7 +46,7 @@ from shoal.run.plan import chunk_size, missing, spans
 from shoal.run.predict import Prints, fingerprints, measure_speed, peak_cap, predict, reassemble
 from shoal.stages import associate as associating
 from shoal.stages import stitch as stitching
-from shoal.types import Decisions, OnProgress, Poses, Span, Tracks, no_progress
+from shoal.types import Decisions, OnProgress, Poses, Span, no_progress
 
 log = logging.getLogger(__name__)
 
@@ -268,39 +269,44 @@ def _log_summary(run_dir: Path, all_spans: Sequence[Span]) -> None:
 
 
 def _associate(run_dir: Path, config: RunConfig, all_spans: Sequence[Span], expected: str, prints: Prints) -> None:
+    """Tracklets span by span."""
     began = time.perf_counter()
-    tracklets, cuts = associating.associate(read_spans(run_dir, "poses", Poses), config.associate)
-    outputs = _save_columns(run_dir, "tracklets", tracklets, all_spans)
-    decisions = run_dir / "cuts.npz"
-    save_table(decisions, cuts)
+    state, outputs = associating.start(config.associate, read_card(run_dir).skeleton.n_keypoints), list[Path]()
+    for span in all_spans:
+        poses = read_spans(run_dir, "poses", Poses, start=span[0], stop=span[1])
+        state, track = associating.follow(state, poses)
+        outputs.append(_save_column(run_dir, "tracklets", TrackColumn(track, span)))
+    cuts = associating.cuts(state, (all_spans[0][0], all_spans[-1][1]))
+    outputs.append(run_dir / "cuts.npz")
+    save_table(outputs[-1], cuts)
     write_entry(
-        run_dir, "associate", fingerprint=expected, outputs=[*outputs, decisions],
-        inputs={"assemble": prints.assemble}, seconds=time.perf_counter() - began,
-        counts={"tracklets": tracklets.n_tracks, "cuts": len(cuts)},
+        run_dir, "associate", fingerprint=expected, outputs=outputs, inputs={"assemble": prints.assemble},
+        seconds=time.perf_counter() - began, counts={"tracklets": state.n_started, "cuts": len(cuts)},
     )  # fmt: skip
 
 
 def _stitch(run_dir: Path, config: RunConfig, all_spans: Sequence[Span], expected: str, linked: str) -> None:
+    """Tracks from what two passes over the tracklets say; then their numbers span by span."""
     began = time.perf_counter()
-    tracklets = read_tracks(run_dir, kind="tracklets")
-    tracks, joins = stitching.stitch(tracklets, None, config.stitch)
-    outputs = _save_columns(run_dir, "tracks", tracks, all_spans)
-    decisions = run_dir / "decisions.npz"
-    save_table(decisions, _merge(load_table(run_dir / "cuts.npz", Decisions), joins))
+    number, joins = stitching.solve(lambda: each_span(run_dir, kind="tracklets"), None, config.stitch)
+    outputs: list[Path] = []
+    for span in all_spans:
+        tracklets = read_tracks(run_dir, kind="tracklets", start=span[0], stop=span[1])
+        column = TrackColumn(stitching.relabel(tracklets, number).track, span)
+        outputs.append(_save_column(run_dir, "tracks", column))
+    outputs.append(run_dir / "decisions.npz")
+    save_table(outputs[-1], _merge(load_table(run_dir / "cuts.npz", Decisions), joins))
     write_entry(
-        run_dir, "stitch", fingerprint=expected, outputs=[*outputs, decisions], inputs={"associate": linked},
-        seconds=time.perf_counter() - began, counts={"tracks": tracks.n_tracks, "decisions": len(joins)},
+        run_dir, "stitch", fingerprint=expected, outputs=outputs, inputs={"associate": linked},
+        seconds=time.perf_counter() - began,
+        counts={"tracks": int(number.max(initial=-1)) + 1, "decisions": len(joins)},
     )  # fmt: skip
 
 
-def _save_columns(run_dir: Path, kind: str, tracks: Tracks, all_spans: Sequence[Span]) -> list[Path]:
-    """Write the track column, one file per span."""
-    files: list[Path] = []
-    for span in all_spans:
-        rows = slice(*np.searchsorted(tracks.poses.frame, span).tolist())
-        files.append(table_path(run_dir, kind, span))
-        save_table(files[-1], TrackColumn(tracks.track[rows], span))
-    return files
+def _save_column(run_dir: Path, kind: str, column: TrackColumn) -> Path:
+    path = table_path(run_dir, kind, column.span)
+    save_table(path, column)
+    return path
 
 
 def _merge(a: Decisions, b: Decisions) -> Decisions:
