@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import itertools
 import logging
+import math
 import os
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from numpy import ndarray
 
+from shoal.config.predict import seconds_of
 from shoal.errors import ArtifactError, VideoError
 from shoal.io.artifacts import load_table, save_table
 from shoal.io.decoding import STRETCH_FRAMES, decode_frames, decode_packets, stretches
@@ -128,6 +130,20 @@ def count_frames(path: Path) -> int:
     """
     with open_container(Path(path)) as container:
         return len(read_index(container, container.streams.video[0]).pts)
+
+
+def frame_at(info: VideoInfo, place: int | str) -> int:
+    """The frame that is meant: its number, or the first one at a time (``90s``, ``1:30``) after the first frame.
+
+    Raises:
+        ValueError: neither.
+    """
+    if isinstance(place, int):
+        return place
+    seconds = Fraction(seconds_of(place)).limit_denominator(10**6)
+    if not info.index.is_timed:
+        return math.ceil(seconds * info.fps)
+    return int(np.searchsorted(info.index.pts, int(info.index.pts[0]) + math.ceil(seconds / info.index.tick)))
 
 
 def read_frames(
