@@ -230,6 +230,7 @@ def test_unreadable_frames_stay_empty(blobs, tmp_path, monkeypatch):
                 yield number, frame
 
     monkeypatch.setattr(reading, "decode", with_gaps)
+    monkeypatch.setattr("shoal.run.render.decode", with_gaps)
     run_dir = analyze(video, blobs.engine(), config=blobs.config("predict.chunk_frames=64"), dest=tmp_path)
     assert open_folder(run_dir)["bad_frames"] == [5, *range(60, 130), 149]
     poses = read_spans(run_dir, "poses", Poses)
