@@ -158,7 +158,7 @@ def _work(video: Path, dest: Path, chunk: int, board_path: Path) -> None:
 
     from stub import make_engine, settings
 
-    from shoal.io import packets
+    from shoal.io import decoding
     from shoal.run import steps
     from shoal.types import FrameBatch
 
@@ -172,8 +172,8 @@ def _work(video: Path, dest: Path, chunk: int, board_path: Path) -> None:
         return engine.detect(batch)
 
     def counted(fn: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
-        def count(*args: Any) -> Iterator[Any]:
-            for frame in fn(*args):
+        def count(*args: Any, **options: Any) -> Iterator[Any]:
+            for frame in fn(*args, **options):
                 board.add("decoded")
                 yield frame
 
@@ -195,7 +195,7 @@ def _work(video: Path, dest: Path, chunk: int, board_path: Path) -> None:
         board.add("writing", -1)
 
     os.fsync = slow_fsync
-    packets.decode_packets = counted(packets.decode_packets)
+    decoding.decode_packets = counted(decoding.decode_packets)
     for phase, name in (("analyze", "predict"), ("associate", "_associate"), ("stitch", "_stitch")):
         setattr(steps, name, entering(phase, getattr(steps, name)))
     config = settings(f"predict.chunk_frames={chunk}", "predict.batch_size=16", "stitch.n_animals=10")

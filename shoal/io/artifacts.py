@@ -95,6 +95,25 @@ def write_failure(path: Path, error: OSError) -> ResourceError:
     )
 
 
+def write_once(path: Path, content: bytes) -> bool:
+    """Write a file completely where there is none; False if there is one, also if it appeared just now."""
+    aside = path.with_name(f".{path.stem}.{os.getpid()}.claim{path.suffix}")
+    aside.write_bytes(content)
+    try:
+        os.link(aside, path)
+    except FileExistsError:
+        return False
+    except OSError:  # file systems without links
+        try:
+            with path.open("xb") as file:
+                file.write(content)
+        except FileExistsError:
+            return False
+    finally:
+        aside.unlink(missing_ok=True)
+    return True
+
+
 def remove_partial(folder: Path) -> None:
     """Delete what killed writers left in a folder and below; only while nobody else writes there."""
     for leftover in folder.rglob(".*.partial*"):
@@ -161,8 +180,12 @@ def outline_table(path: Path) -> tuple[str, dict[str, tuple[int, ...]]]:
 
 def write_json(path: Path, value: Any, *, make_parents: bool = True) -> None:
     """Write JSON with sorted keys, atomically; see ``json_ready`` and ``write_atomic``."""
-    text = json.dumps(json_ready(value), indent=1, sort_keys=True) + "\n"
-    write_atomic(path, text.encode(), make_parents=make_parents)
+    write_atomic(path, json_bytes(value), make_parents=make_parents)
+
+
+def json_bytes(value: Any) -> bytes:
+    """What ``write_json`` writes."""
+    return (json.dumps(json_ready(value), indent=1, sort_keys=True) + "\n").encode()
 
 
 def json_ready(value: Any) -> Any:

@@ -10,8 +10,8 @@ from typing import Any
 from shoal.errors import InputError, ShoalError
 from shoal.io.artifacts import fingerprint, is_done, read_entry
 from shoal.io.video import probe
-from shoal.run.folder import find_folder, open_folder, plan_spans, read_card, read_config
-from shoal.run.plan import adjoining, missing
+from shoal.run.folder import find_folder, folders_of, open_folder, plan_spans, read_card, read_config, read_part
+from shoal.run.plan import Part, adjoining, looked_at, missing
 from shoal.run.predict import fingerprints
 from shoal.run.running import look
 from shoal.stages import associate as associating
@@ -35,7 +35,7 @@ def status(paths: Sequence[Path]) -> list[Row]:
     folders: list[Path] = []
     for path in map(Path, paths):
         if path.is_file():
-            folders.append(find_folder(probe(path)))
+            folders += folders_of(info := probe(path)) or [find_folder(info)]
         elif (path / "video.json").is_file():
             folders.append(path)
         elif path.is_dir():
@@ -70,22 +70,24 @@ def _status(run_dir: Path) -> Row:
     row: Row = {"run": str(run_dir), "frames": about["n_frames"], "bad_frames": len(about["bad_frames"])}
     try:
         card, config, all_spans = read_card(run_dir), read_config(run_dir), plan_spans(run_dir)
-        prints = fingerprints(about["identity"], card, config)
+        part = read_part(run_dir)
+        prints = fingerprints(about["identity"], card, config, part)
     except ShoalError as error:
         return row | {"state": "damaged", "why": error.message}
     left = missing(all_spans, lambda span: is_done(run_dir, "assemble", prints.assemble, span))
     alive, dead = look(run_dir)
-    n_left = _n_frames(left)
+    n_left = _n_frames(left, part)
     row |= {
+        "frames": _n_frames(all_spans, part),
         "chunks": len(all_spans), "chunks_done": len(all_spans) - len(left),
-        "frames_done": _n_frames(all_spans) - n_left, "died": len(dead),
+        "frames_done": _n_frames(all_spans, part) - n_left, "died": len(dead),
         "missing": [[group[0][0], group[-1][1]] for group in adjoining(left)],
         "running": [
             {"stage": w.stage, "host": w.host, "pid": w.pid, "seconds": round(time.time() - w.began, 1)} for w in alive
         ],
     }  # fmt: skip
     timed = [(span, entry["seconds"]) for span in all_spans if (entry := read_entry(run_dir, "predict", span))]
-    seconds, frames = sum(s for _, s in timed), _n_frames([span for span, _ in timed])
+    seconds, frames = sum(s for _, s in timed), _n_frames([span for span, _ in timed], part)
     row["seconds"] = round(seconds, 1)
     row["seconds_left"] = 0.0 if not left else round(n_left * seconds / frames, 1) if frames else None
     linked = fingerprint("associate", associating.VERSION, config.associate, inputs=[prints.assemble])
@@ -97,5 +99,6 @@ def _status(run_dir: Path) -> Row:
     return row
 
 
-def _n_frames(some_spans: Sequence[Span]) -> int:
-    return sum(stop - start for start, stop in some_spans)
+def _n_frames(some_spans: Sequence[Span], part: Part) -> int:
+    """Frames that are looked at: of a part of a video, every so many."""
+    return sum(len(looked_at(part, span)) for span in some_spans)

@@ -23,7 +23,7 @@ from shoal.run.dlc_files import (
     stitch_dlc_files,
     write_dlc_files,
 )
-from shoal.run.dlc_render import dlc_look, labeled_name, render_dlc_detections, render_dlc_tracks
+from shoal.run.dlc_render import Shown, dlc_look, labeled_name, render_dlc
 from shoal.run.folder import read_animals, read_spans, read_tracks
 from shoal.run.plots import plot_trajectories
 from shoal.run.steps import analyze
@@ -155,29 +155,29 @@ def test_labelled_videos_show_keypoints_in_dlcs_colours(blob_video, own):
     row = int(np.flatnonzero((found.poses.frame == 60) & (found.track == 1))[0])
     settings = {"pcutoff": 0.6, "dotsize": 4, "colormap": "rainbow", "alphavalue": 1, "skeleton": [["head", "tail"]]}
     config, pairs = dlc_look(settings, skeleton=True, trail=5)
-    video = render_dlc_tracks(blob_video, own, config=config, pairs=pairs, individuals=["b"])
+    video = render_dlc(blob_video, own, config=config, shown=Shown(pairs=pairs, individuals=["b"]))
     assert video.name == f"{BASE}_el_bp_p60_labeled.mp4" and probe(video).n_frames == 300
     violet, red = color_at(video, 60, found.poses.xy[row, 0]), color_at(video, 60, found.poses.xy[row, 1])
     assert violet[2] > 150 > violet[1] and red[0] > 170 > red[1]  # keypoints: the two ends of the map
     other = int(np.flatnonzero((found.poses.frame == 60) & (found.track == 0))[0])
     assert color_at(video, 60, found.poses.xy[other, 1])[1] > 150  # not asked for: the green tail of the animal itself
     config, _ = dlc_look(settings | {"pcutoff": 0.4}, color_by="individual")
-    short = render_dlc_tracks(blob_video, own, config=config, only=[60, 3, 500], background=False)
+    short = render_dlc(blob_video, own, config=config, shown=Shown(only=[60, 3, 500], background=False))
     assert short.name == f"{BASE}_el_id_p40_labeled.mp4" and probe(short).n_frames == 2
     assert np.abs(color_at(short, 1, (3, 90))).max() < 20  # black where nothing is drawn
     middle = color_at(short, 1, found.poses.xy[row, 0])
     assert middle[1] > 150  # the second of three individuals: the middle of the map
-    config, _ = dlc_look(settings | {"pcutoff": 0.95})
-    empty = render_dlc_detections(blob_video, own, config=config)
+    config, _ = dlc_look(settings | {"pcutoff": 0.95}, what="detections")
+    empty = render_dlc(blob_video, own, config=config)
     assert empty.name == f"{BASE}_full.mp4"
     assert color_at(empty, 60, found.poses.xy[row, 1])[1] > 150  # below pcutoff: the green tail itself
-    config, _ = dlc_look(settings)
-    assert render_dlc_detections(blob_video, own, config=config) == empty
+    config, _ = dlc_look(settings, what="detections")
+    assert render_dlc(blob_video, own, config=config) == empty
     assert color_at(empty, 60, found.poses.xy[row, 1])[1] > 150  # there already, so not made again
-    render_dlc_detections(blob_video, own, config=config, overwrite=True)
+    render_dlc(blob_video, own, config=config, overwrite=True)
     assert color_at(empty, 60, found.poses.xy[row, 1])[0] > 170
     with pytest.raises(InputError, match="head, tail"):
-        render_dlc_tracks(blob_video, own, config=config, keypoints=["fin"], overwrite=True)
+        render_dlc(blob_video, own, config=config, shown=Shown(keypoints=["fin"]), overwrite=True)
 
 
 def test_filtered_tracks_have_their_own_files(blob_video, own):
