@@ -25,7 +25,8 @@ from shoal.io.dlc.tracklets import SUFFIXES, write_assemblies, write_tracklets
 from shoal.io.dlc.training_set import Shuffle, Snapshot, find_shuffle, scorer_name, select_snapshot
 from shoal.io.video import count_frames, probe
 from shoal.run.batch import Batch, for_each
-from shoal.run.dlc_files import Kind, associate_dlc_files, dlc_file, is_ours, stitch_dlc_files, write_dlc_files
+from shoal.run.dlc_files import Kind, dlc_file, is_ours, write_dlc_files
+from shoal.run.dlc_tracks import associate_dlc_files, stitch_dlc_files
 from shoal.run.engine import Engine, load_engine
 from shoal.run.folder import folders_of, read_card, read_part
 from shoal.run.folder import read_config as read_settings

@@ -27,7 +27,7 @@ N_SAMPLES = 3000  # pairs of rows looked at per lag
 MIN_SAMPLES = 20
 N_CHOSEN = 20000  # rows looked at one by one
 WINDOW = 8  # rows at each end of a tracklet that velocity and posture are measured on
-BLOCK = 4096  # windows looked at in one go
+BLOCK = 512  # windows looked at in one go: their copies stay below a few MB
 
 Parts = Callable[[], Iterable[Tracks]]
 """Gives the spans of a video in order; called once per pass."""

@@ -10,20 +10,15 @@ import cv2
 import numpy as np
 import pytest
 
+from shoal.config.stitch import StitchConfig
 from shoal.errors import InputError, ProjectError
 from shoal.io.dlc.meta import read_meta, write_meta
 from shoal.io.dlc.results import write_tracks
 from shoal.io.video import probe, read_images
 from shoal.run.check import check_path
-from shoal.run.dlc_files import (
-    associate_dlc_files,
-    dlc_file,
-    is_ours,
-    read_dlc_files,
-    stitch_dlc_files,
-    write_dlc_files,
-)
+from shoal.run.dlc_files import dlc_file, is_ours, read_dlc_files, write_dlc_files
 from shoal.run.dlc_render import Shown, dlc_look, labeled_name, render_dlc
+from shoal.run.dlc_tracks import associate_dlc_files, stitch_dlc_files
 from shoal.run.folder import read_animals, read_spans, read_tracks
 from shoal.run.plots import plot_trajectories
 from shoal.run.steps import analyze
@@ -222,3 +217,34 @@ def test_a_dlc_snapshot_keeps_its_scorer_when_its_own_tables_are_read(blobs, blo
     write_dlc_files(run_dir, base=f"three{scorer}", dest=tmp_path)
     assert read_dlc_files(tmp_path / f"three{scorer}", run_dir=run_dir).scorer == scorer
     assert read_dlc_files(tmp_path / f"three{scorer}").scorer == scorer
+
+
+def test_long_videos_get_a_hint_about_pickles(run, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("shoal.run.dlc_files.PICKLE_FRAMES", 299)
+    write_dlc_files(run, base=BASE, dest=tmp_path, what=("poses", "tracks", "meta"))
+    assert "pickles" not in caplog.text
+    write_dlc_files(run, base=BASE, dest=tmp_path, what=("tracklets",))
+    assert "pickles of 300 frames are made in memory as a whole" in caplog.text
+
+
+def test_what_killed_exports_left_is_removed(run, tmp_path):
+    left, other = tmp_path / f".{BASE}_el.77.partial.h5", tmp_path / ".another_el.77.partial.h5"
+    for path in (left, other):
+        path.touch()
+    write_dlc_files(run, base=BASE, dest=tmp_path, what=("tracks",))
+    assert not left.exists() and other.exists()
+
+
+def test_meta_is_read_once_however_many_tables_are_moved(own, monkeypatch):
+    meta = Path(f"{own}_meta.pickle")
+    write_meta(meta, replace(read_meta(meta), cropping=(10, 160, 20, 96)))
+    read: list[Path] = []
+    monkeypatch.setattr("shoal.run.dlc_files.read_meta", lambda path: (read.append(path), read_meta(path))[1])
+    before = read_dlc_files(own, "tracklets").table
+    assert isinstance(before, Tracks)
+    read.clear()
+    stitch_dlc_files(own, config=StitchConfig(n_animals=3, count="exact"))
+    assert read == [meta]
+    after = read_dlc_files(own, "tracks").table
+    assert isinstance(after, Tracks)
+    assert sorted(xy.tobytes() for xy in after.poses.xy) == sorted(xy.tobytes() for xy in before.poses.xy)
