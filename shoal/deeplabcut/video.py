@@ -31,18 +31,17 @@ def create_video_with_all_detections(
 ) -> None:
     """Draw everything that the network found, one colour per keypoint: ``<base>_full.mp4``."""
     from shoal.run.batch import for_each
-    from shoal.run.dlc_render import dlc_look, render_dlc_detections
+    from shoal.run.dlc_render import Shown, dlc_look, render_dlc
     from shoal.run.dlc_videos import base_of, find_network
 
     network = find_network(Path(config), shuffle, trainingsetindex, snapshot=snapshot_index)
     dest = Path(destfolder) if destfolder else None
-    look, _ = dlc_look(network.config.content)
+    look, _ = dlc_look(network.config.content, what="detections")
+    shown = Shown(keypoints=named(displayedbodyparts))
 
     def one(video: Path) -> Path:
-        return render_dlc_detections(
-            video, base_of(video, network, dest), config=look, keypoints=named(displayedbodyparts),
-            overwrite=overwrite, on_progress=on_progress,
-        )  # fmt: skip
+        base = base_of(video, network, dest)
+        return render_dlc(video, base, config=look, shown=shown, overwrite=overwrite, on_progress=on_progress)
 
     done = for_each(collect_videos(videos, video_extensions), one)
     for file in done.results:
@@ -93,7 +92,7 @@ def create_labeled_video(
     As in DeepLabCut, ``dotsize``, ``colormap`` and ``alphavalue`` are config.yaml's.
     """
     from shoal.run.batch import for_each
-    from shoal.run.dlc_render import dlc_look, render_dlc_tracks
+    from shoal.run.dlc_render import Shown, dlc_look, render_dlc
     from shoal.run.dlc_videos import base_of, find_network, method_of, tracks_file
 
     if color_by not in ("bodypart", "individual"):
@@ -107,16 +106,18 @@ def create_labeled_video(
     )  # fmt: skip
     if skeleton is not None:
         pairs = tuple((str(a), str(b)) for a, b in skeleton)
+    shown = Shown(
+        named(displayedbodyparts), named(displayedindividuals), pairs,
+        None if Frames2plot is None else list(Frames2plot), background=not keypoints_only,
+    )  # fmt: skip
     paths = collect_videos(videos, video_extensions)
     worked: dict[Path, bool] = dict.fromkeys(paths, False)
 
     def one(video: Path) -> Path:
         tracks_file(network, video, dest=dest, method=method, filtered=filtered)
-        file = render_dlc_tracks(
-            video, base_of(video, network, dest), config=look, method=method, filtered=filtered, pairs=pairs,
-            keypoints=named(displayedbodyparts), individuals=named(displayedindividuals),
-            only=list(Frames2plot) if Frames2plot is not None else None,
-            background=not keypoints_only, overwrite=overwrite, on_progress=on_progress,
+        file = render_dlc(
+            video, base_of(video, network, dest), config=look, shown=shown, method=method, filtered=filtered,
+            overwrite=overwrite, on_progress=on_progress,
         )  # fmt: skip
         worked[video] = True
         return file

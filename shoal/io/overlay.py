@@ -1,31 +1,28 @@
-"""Poses, trails and detections drawn into RGB frames, in place."""
+"""Poses, trails, detections, names and the clock: what is drawn over a frame, and how it looks."""
 
 from __future__ import annotations
 
 import colorsys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
-import cv2
 import numpy as np
-from jaxtyping import Bool, Float32, Int64, Shaped, UInt8
+from jaxtyping import Float32, Int64, Shaped
 from numpy import ndarray
 
 from shoal.config.render import RenderConfig
 from shoal.errors import InputError
+from shoal.io.canvas import RIM, Canvas, Color, Image, Shapes, dots, image_canvas, lines, text_advance, text_size, write
 from shoal.types import Detections, Poses, Skeleton, Tracks
 
-Image = UInt8[ndarray, "H W 3"]
-Draw = Callable[[Image, int], None]
-"""``draw(image, frame number)``, in place."""
+Draw = Callable[[Canvas, int], None]
+"""``draw(canvas, frame number)``, in place."""
 
-SHIFT = 3  # drawing positions have 1/8 px
-FONT = cv2.FONT_HERSHEY_DUPLEX
-INK = (16, 16, 16)
+WHITE: Color = (255, 255, 255)
+LIMB: Color = (235, 235, 235)
 
 # Bright colours that differ in hue and in lightness, so that neighbours also differ in a colour-blind view and on sand.
-PALETTE: tuple[tuple[int, int, int], ...] = (
+PALETTE: tuple[Color, ...] = (
     (255, 90, 70), (60, 180, 255), (120, 235, 80), (255, 190, 30), (205, 110, 255), (40, 230, 205),
     (255, 130, 195), (160, 140, 255), (225, 245, 90), (255, 145, 60), (110, 215, 255), (235, 235, 235),
 )  # fmt: skip
@@ -38,14 +35,24 @@ class Pen:
     dot: int
     line: int
     text: float
-    colors: tuple[tuple[int, int, int], ...]
+    colors: tuple[Color, ...]
 
-    def color(self, number: int | np.integer) -> tuple[int, int, int]:
-        """Of individual or keypoint ``number``; beyond the last they begin again."""
-        return self.colors[int(number) % len(self.colors)]
+    @property
+    def inks(self) -> tuple[Color, ...]:
+        """The colours, then that of rims, then that of limbs between keypoints of several colours."""
+        return (*self.colors, RIM, LIMB)
+
+    @property
+    def rim(self) -> int:
+        """Row of ``inks``."""
+        return len(self.colors)
+
+    def rows(self, number: Shaped[ndarray, "N"]) -> Shaped[ndarray, "N"]:
+        """Rows of ``inks`` of individuals or keypoints; beyond the last colour they begin again."""
+        return number % len(self.colors)
 
 
-def color_of(number: int) -> tuple[int, int, int]:
+def color_of(number: int) -> Color:
     """Colour of individual ``number``, the same in every picture that shoal makes.
 
     >>> color_of(0)
@@ -58,7 +65,7 @@ def color_of(number: int) -> tuple[int, int, int]:
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-def map_colors(colormap: str, n: int) -> tuple[tuple[int, int, int], ...]:
+def map_colors(colormap: str, n: int) -> tuple[Color, ...]:
     """Colours of n individuals or keypoints: evenly from a colour map, as DLC, or shoal's own if it has no name.
 
     Raises:
@@ -73,19 +80,6 @@ def map_colors(colormap: str, n: int) -> tuple[tuple[int, int, int], ...]:
     except (KeyError, ValueError) as error:
         raise InputError(f"expected a colour map of matplotlib, got '{colormap}'") from error
     return tuple(tuple(round(255 * channel) for channel in found(i)[:3]) for i in range(n))  # pyright: ignore[reportReturnType]
-
-
-def see_through(draw: Draw, alpha: float) -> Draw:
-    """The same drawing, so opaque that ``alpha`` of it and ``1 - alpha`` of the picture are seen."""
-    if alpha >= 1:
-        return draw
-
-    def blended(image: Image, frame: int) -> None:
-        under = image.copy()
-        draw(image, frame)
-        cv2.addWeighted(image, alpha, under, 1 - alpha, 0, dst=image)
-
-    return blended
 
 
 def make_pen(config: RenderConfig, *, width: int, height: int, n_colors: int) -> Pen:
@@ -115,33 +109,45 @@ def track_drawer(
         names: of tracks; those beyond are called by their number.
         size: (width, height) of frames.
     """
-    poses, by_keypoint = tracks.poses, config.color_by == "keypoint"
-    n_colors = max(skeleton.n_keypoints, tracks.n_tracks, len(names))
-    if config.colormap:  # a map is spread over what is coloured
-        n_colors = max(skeleton.n_keypoints if by_keypoint else len(names), 1)
+    poses, track, by_keypoint = tracks.poses, np.asarray(tracks.track, np.int64), config.color_by == "keypoint"
+    # a map is spread over what is coloured; shoal's own colours go on for ever
+    n_colors = skeleton.n_keypoints if by_keypoint else len(names)
+    if not config.colormap:
+        n_colors = max(skeleton.n_keypoints, tracks.n_tracks, len(names))
     pen = make_pen(config, width=size[0], height=size[1], n_colors=n_colors)
     shown = (poses.confidence >= config.min_confidence) & ~np.isnan(poses.xy).any(axis=2)
-    shown &= (tracks.track >= 0)[:, None]
-    centre = _centres(poses.xy, shown)
-    limbs = np.asarray(edges, np.int64).reshape(-1, 2) if config.skeleton else np.zeros((0, 2), np.int64)
+    shown &= (track >= 0)[:, None]
+    xy = np.where(shown[..., None], poses.xy, np.nan)
+    own = pen.rows(track)[:, None]
+    color = pen.rows(np.arange(skeleton.n_keypoints))[None] if by_keypoint else own
+    trails = _trails(poses.frame, _centres(xy), track, pen, reach=config.trail)
+    bodies = [_limbs(poses.frame, xy, np.asarray(edges), pen, own)] if config.skeleton and len(edges) else []
+    if by_keypoint:
+        bodies = [Shapes(limbs.frame, limbs.shape, np.full_like(limbs.color, pen.rim + 1)) for limbs in bodies]
+    row, keypoint = np.nonzero(shown)
+    filled = np.broadcast_to(color, shown.shape)[shown]
+    bodies.append(dots(poses.frame[row], xy[row, keypoint], filled, radius=pen.dot, rim=pen.rim))
+    tags = _Tags(poses.frame, track, xy, names, pen) if config.labels else None
 
-    def draw(image: Image, frame: int) -> None:
-        first, start, stop = np.searchsorted(poses.frame, [frame - config.trail, frame, frame + 1]).tolist()
+    def draw(canvas: Canvas, frame: int) -> None:
         if config.trail:
-            _trails(image, centre[first:stop], tracks.track[first:stop], pen)
-        for row in range(start, stop):
-            if not shown[row].any():
-                continue
-            number = int(tracks.track[row])
-            _animal(image, poses.xy[row], shown[row], limbs, pen, color=None if by_keypoint else pen.color(number))
-        if config.labels:
-            for row in range(start, stop):
-                number = int(tracks.track[row])
-                if shown[row].any():
-                    name = names[number] if number < len(names) else str(number + 1)
-                    _name(image, name, poses.xy[row][shown[row]], pen, pen.color(number))
+            trails.draw(canvas, frame, pen.inks, alpha=config.alpha, trail=config.trail)
+        for shapes in bodies:
+            shapes.draw(canvas, frame, pen.inks, alpha=config.alpha)
+        if tags is not None:
+            tags.draw(canvas, frame, config.alpha)
 
     return draw
+
+
+def on_black(draw: Draw) -> Draw:
+    """The same drawing, with nothing of the frame behind it."""
+
+    def alone(canvas: Canvas, frame: int) -> None:
+        canvas.blacken()
+        draw(canvas, frame)
+
+    return alone
 
 
 def detection_drawer(
@@ -150,15 +156,13 @@ def detection_drawer(
     """A function that draws all peaks of a frame, coloured by keypoint, and a legend of keypoints."""
     pen = make_pen(config, width=size[0], height=size[1], n_colors=skeleton.n_keypoints)
     keep = detections.confidence >= config.min_confidence
-    frames, points, keypoint = detections.frame[keep], detections.xy[keep], detections.keypoint[keep]
-    fixed = _fixed(points)
+    color = pen.rows(np.asarray(detections.keypoint[keep], np.int64))
+    peaks = dots(detections.frame[keep], detections.xy[keep], color, radius=pen.dot, rim=pen.rim)
 
-    def draw(image: Image, frame: int) -> None:
-        start, stop = np.searchsorted(frames, [frame, frame + 1]).tolist()
-        for (x, y), k in zip(fixed[start:stop].tolist(), keypoint[start:stop].tolist(), strict=True):
-            _dot(image, x, y, pen, pen.color(k))
+    def draw(canvas: Canvas, frame: int) -> None:
+        peaks.draw(canvas, frame, pen.inks, alpha=config.alpha)
         if config.labels:
-            _legend(image, skeleton.keypoints, pen)
+            _legend(canvas, skeleton.keypoints, pen, config.alpha)
 
     return draw
 
@@ -167,136 +171,134 @@ def unique_drawer(unique: Poses, config: RenderConfig, *, skeleton: Skeleton, si
     """A function that draws the keypoints that exist once per frame, as white squares with their names."""
     pen = make_pen(config, width=size[0], height=size[1], n_colors=1)
     shown = (unique.confidence >= config.min_confidence) & ~np.isnan(unique.xy).any(axis=2)
+    row, keypoint = np.nonzero(shown)
+    frame, at = unique.frame[row], unique.xy[row, keypoint]
+    centre = np.floor(at) + np.float32(0.5)  # of a pixel, or thin lines would be spread over two
+    corners = centre[:, None] + 2 * pen.dot * np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)])
+    sides = np.stack([corners, np.roll(corners, -1, axis=1)])
+    squares = lines(np.repeat(frame, 4), *sides, 0, width=pen.line)
+    beside = at + pen.dot * np.array((3, 1))
 
-    def draw(image: Image, frame: int) -> None:
-        for row in range(*np.searchsorted(unique.frame, [frame, frame + 1]).tolist()):
-            for k in np.flatnonzero(shown[row]):
-                x, y = (int(v) for v in unique.xy[row, k])
-                cv2.drawMarker(image, (x, y), (255, 255, 255), cv2.MARKER_SQUARE, 4 * pen.dot, pen.line)
-                if config.labels:
-                    _text(image, skeleton.unique[k], (x + 3 * pen.dot, y + pen.dot), pen, (255, 255, 255))
+    def draw(canvas: Canvas, number: int) -> None:
+        squares.draw(canvas, number, (WHITE,), alpha=config.alpha)
+        if config.labels:
+            for i in range(*np.searchsorted(frame, (number, number + 1)).tolist()):
+                write(canvas, skeleton.unique[keypoint[i]], beside[i], pen.text, WHITE, alpha=config.alpha)
 
     return draw
 
 
-def draw_clock(image: Image, frame: int, fps: float) -> None:
-    """Write frame number and time (h:mm:ss.ss) into the upper left corner."""
-    height, width = image.shape[:2]
-    pen = Pen(2, 1, max(0.4, min(width, height) / 1600), ())
-    seconds = frame / fps
-    clock = f"{int(seconds // 3600)}:{int(seconds // 60 % 60):02d}:{seconds % 60:05.2f}"
-    _text(image, f"{frame}  {clock}", (8, 6), pen, (255, 255, 255))
+def draw_clock(canvas: Canvas, frame: int, seconds: float, note: str = "") -> None:
+    """Write frame number and time (h:mm:ss.ss) into the upper left corner; below it ``note``, if there is one."""
+    size = max(0.4, min(canvas.size) / 1600)
+    clock = f"{frame}  {int(seconds // 3600)}:{int(seconds // 60 % 60):02d}:{seconds % 60:05.2f}"
+    left, height = 8, text_size("0", size)[1]
+    for character in clock:  # one by one: each is made once, a whole clock would be made for every frame
+        write(canvas, character, (left, 6), size, WHITE)
+        left += text_advance(character, size)
+    if note:
+        write(canvas, note, (8, 6 + height), size, WHITE)
+
+
+def ring_drawer(frame: Int64[ndarray, "M"], xy: Float32[ndarray, "M K 2"], size: tuple[int, int]) -> Draw:
+    """A function that draws a white ring around some animals: those to look at."""
+    seen = ~np.isnan(xy).all(axis=(1, 2))
+    frame, centre = frame[seen], _centres(xy[seen])
+    width = max(2, round(min(size) / 400))
+    far = np.nanmax(np.linalg.norm(xy[seen] - centre[:, None], axis=2), axis=1, initial=0.0) + 6 * width
+    shape = np.column_stack([centre, centre, far + width, far]).astype(np.float32)
+    rings = Shapes(np.array(frame), shape, np.zeros(len(frame), np.int16))
+
+    def draw(canvas: Canvas, number: int) -> None:
+        rings.draw(canvas, number, (WHITE,), alpha=0.8)
+
+    return draw
 
 
 def draw_labels(
     image: Image, truth: Shaped[ndarray, "A K 2"], predicted: Shaped[ndarray, "N K 2"], config: RenderConfig
 ) -> None:
-    """Human labels as crosses and predictions as dots, both coloured by keypoint."""
-    height, width = image.shape[:2]
+    """Human labels as crosses and predictions as dots, both coloured by keypoint, in an RGB image."""
+    canvas = image_canvas(image)
     n_keypoints = max(truth.shape[1], predicted.shape[1])
-    pen = make_pen(config, width=width, height=height, n_colors=n_keypoints)
-    for points, is_truth in ((truth, True), (predicted, False)):
-        for animal in points:
-            for k in np.flatnonzero(~np.isnan(animal).any(axis=1)):
-                x, y = _fixed(animal[k]).tolist()
-                if is_truth:
-                    at = x >> SHIFT, y >> SHIFT
-                    cv2.drawMarker(image, at, INK, cv2.MARKER_CROSS, 7 * pen.dot, pen.line + 2, cv2.LINE_AA)
-                    cv2.drawMarker(image, at, pen.color(k), cv2.MARKER_CROSS, 7 * pen.dot, pen.line, cv2.LINE_AA)
-                else:
-                    _dot(image, x, y, pen, pen.color(k))
+    pen = make_pen(config, width=canvas.size[0], height=canvas.size[1], n_colors=n_keypoints)
+    animal, keypoint = np.nonzero(~np.isnan(truth).any(axis=2))
+    at, arm = truth[animal, keypoint], 3.5 * pen.dot
+    for color, width in ((pen.rim, pen.line + 2), (keypoint, pen.line)):
+        for way in ((arm, 0), (0, arm)):
+            lines(0, at - way, at + way, color, width=width).draw(canvas, 0, pen.inks)
+    animal, keypoint = np.nonzero(~np.isnan(predicted).any(axis=2))
+    dots(np.zeros(len(animal)), predicted[animal, keypoint], keypoint, radius=pen.dot, rim=pen.rim).draw(
+        canvas, 0, pen.inks
+    )
 
 
-def _animal(
-    image: Image,
-    xy: Float32[ndarray, "K 2"],
-    shown: Bool[ndarray, "K"],
-    limbs: Int64[ndarray, "E 2"],
+def _limbs(
+    frame: Int64[ndarray, "M"],
+    xy: Float32[ndarray, "M K 2"],
+    edges: Int64[ndarray, "E 2"],
     pen: Pen,
-    *,
-    color: tuple[int, int, int] | None,
-) -> None:
-    points = _fixed(np.where(shown[:, None], xy, 0))
-    visible = limbs[shown[limbs].all(axis=1)]
-    if len(visible):
-        lines = list(points[visible])
-        cv2.polylines(image, lines, False, color or (235, 235, 235), pen.line, cv2.LINE_AA, SHIFT)
-    for k in np.flatnonzero(shown):
-        x, y = points[k].tolist()
-        _dot(image, x, y, pen, color or pen.color(k))
+    color: Int64[ndarray, "M 1"],
+) -> Shapes:
+    n = len(edges)
+    return lines(
+        np.repeat(frame, n), xy[:, edges[:, 0]], xy[:, edges[:, 1]], np.repeat(color.ravel(), n), width=pen.line
+    )
 
 
-def _dot(image: Image, x: int, y: int, pen: Pen, color: tuple[int, int, int]) -> None:
-    cv2.circle(image, (x, y), (pen.dot << SHIFT) + (1 << SHIFT) // 2, INK, -1, cv2.LINE_AA, SHIFT)
-    cv2.circle(image, (x, y), (pen.dot << SHIFT) - (1 << SHIFT) // 2, color, -1, cv2.LINE_AA, SHIFT)
+def _trails(
+    frame: Int64[ndarray, "M"], centre: Float32[ndarray, "M 2"], track: Int64[ndarray, "M"], pen: Pen, *, reach: int
+) -> Shapes:
+    """From each animal's place to where its track was seen before, at most ``reach`` frames ago; in order of frames."""
+    seen = np.flatnonzero((track >= 0) & ~np.isnan(centre[:, 0]))
+    order = seen[np.lexsort((frame[seen], track[seen]))]
+    before, after = order[:-1], order[1:]
+    same = (track[before] == track[after]) & (frame[after] - frame[before] <= reach)
+    before, after = before[same], after[same]
+    by_frame = np.argsort(after, kind="stable")
+    before, after = before[by_frame], after[by_frame]
+    color = pen.rows(track[after])
+    return lines(frame[after], centre[before], centre[after], color, width=pen.line + 1, cap=False)
 
 
-def _trails(image: Image, centre: Float32[ndarray, "M 2"], track: Int64[ndarray, "M"], pen: Pen) -> None:
-    """One polyline per animal, thin where it is old."""
-    usable = ~np.isnan(centre[:, 0]) & (track >= 0)
-    centre, track = _fixed(centre[usable]), track[usable]
-    for number in np.unique(track).tolist():
-        path = centre[track == number]
-        middle = len(path) // 2
-        color = pen.color(number)
-        if middle:
-            dim = tuple(round(0.6 * c) for c in color)
-            cv2.polylines(image, [path[: middle + 1]], False, dim, pen.line, cv2.LINE_AA, SHIFT)
-        cv2.polylines(image, [path[middle:]], False, color, pen.line + 1, cv2.LINE_AA, SHIFT)
+class _Tags:
+    """Names of tracks and their places above the animals, inside the frame."""
+
+    def __init__(
+        self, frame: ndarray, track: ndarray, xy: Float32[ndarray, "M K 2"], names: Sequence[str], pen: Pen
+    ) -> None:
+        rows = np.flatnonzero(~np.isnan(xy[..., 0]).all(axis=1))
+        self.frame, self.track, self.names, self.pen = frame[rows], track[rows], names, pen
+        points = xy[rows]
+        self.middle = _centres(points)[:, 0]
+        self.top, self.bottom = np.nanmin(points[..., 1], axis=1), np.nanmax(points[..., 1], axis=1)
+
+    def draw(self, canvas: Canvas, frame: int, alpha: float) -> None:
+        pen = self.pen
+        for row in range(*np.searchsorted(self.frame, (frame, frame + 1)).tolist()):
+            number = int(self.track[row])
+            name = self.names[number] if number < len(self.names) else str(number + 1)
+            width, height = text_size(name, pen.text)
+            left = min(max(float(self.middle[row]) - width / 2, 0), canvas.size[0] - width)
+            top = float(self.top[row]) - 2 * pen.dot - height
+            if top < 0:
+                top = float(self.bottom[row]) + 2 * pen.dot
+            write(canvas, name, (left, top), pen.text, pen.colors[number % len(pen.colors)], alpha=alpha)
 
 
-def _name(image: Image, name: str, points: Float32[ndarray, "N 2"], pen: Pen, color: tuple[int, int, int]) -> None:
-    """The name above the animal, kept inside the frame."""
-    height, width = _stamp(name, pen.text, color)[0].shape[:2]
-    x = int(points[:, 0].mean() - width / 2)
-    y = int(points[:, 1].min()) - 2 * pen.dot - height
-    if y < 0:
-        y = int(points[:, 1].max()) + 2 * pen.dot
-    _text(image, name, (min(max(x, 0), image.shape[1] - width), y), pen, color)
-
-
-def _text(image: Image, text: str, at: tuple[int, int], pen: Pen, color: tuple[int, int, int]) -> None:
-    """Lay a text with its upper left corner at ``at``; what leaves the frame is cut off."""
-    ink, veil = _stamp(text, pen.text, color)
-    height, width = ink.shape[:2]
-    x, y = at
-    left, top, right, bottom = max(x, 0), max(y, 0), min(x + width, image.shape[1]), min(y + height, image.shape[0])
-    if left >= right or top >= bottom:
-        return
-    part = slice(top - y, bottom - y), slice(left - x, right - x)
-    under = image[top:bottom, left:right]
-    cv2.add(cv2.multiply(under, veil[part], scale=1 / 255), ink[part], dst=under)
-
-
-@lru_cache(maxsize=256)
-def _stamp(text: str, size: float, color: tuple[int, int, int]) -> tuple[Image, Image]:
-    """A text with a dark rim as (colours to add, share of the background to keep x 255).
-
-    Drawn once: OpenCV's text costs more than all the rest of an animal.
-    """
-    (width, height), base = cv2.getTextSize(text, FONT, size, 1)
-    mask = np.zeros((height + base + 4, width + 8), np.uint8)
-    cv2.putText(mask, text, (3, height + 1), FONT, size, 255, 1, cv2.LINE_AA)
-    rim = cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3)))
-    letter, dark = mask[..., None] / 255.0, rim[..., None] / 255.0
-    ink = letter * np.array(color) + (dark - letter) * np.array(INK)
-    return ink.round().astype(np.uint8), np.repeat((255 * (1 - dark)).round().astype(np.uint8), 3, axis=2)
-
-
-def _legend(image: Image, names: Sequence[str], pen: Pen) -> None:
-    step = _stamp("Ag", pen.text, INK)[0].shape[0]
+def _legend(canvas: Canvas, names: Sequence[str], pen: Pen, alpha: float) -> None:
+    step = text_size("Ag", pen.text)[1]
+    top = canvas.size[1] - 8 - step * (len(names) - np.arange(len(names)))
+    number = np.arange(len(names))
+    at = np.stack([np.full(len(names), 14), top + step // 2], 1)
+    dots(np.zeros(len(names)), at, pen.rows(number), radius=pen.dot, rim=pen.rim).draw(canvas, 0, pen.inks, alpha=alpha)
     for i, name in enumerate(names):
-        y = image.shape[0] - 8 - step * (len(names) - i)
-        _dot(image, 14 << SHIFT, (y + step // 2) << SHIFT, pen, pen.color(i))
-        _text(image, name, (24, y), pen, pen.color(i))
+        write(canvas, name, (24, float(top[i])), pen.text, pen.colors[i % len(pen.colors)], alpha=alpha)
 
 
-def _centres(xy: Float32[ndarray, "M K 2"], shown: Bool[ndarray, "M K"]) -> Float32[ndarray, "M 2"]:
-    count = shown.sum(axis=1)[:, None]
-    total = np.where(shown[:, :, None], xy, 0).sum(axis=1)
+def _centres(xy: Float32[ndarray, "M K 2"]) -> Float32[ndarray, "M 2"]:
+    """Mean of the keypoints that are not NaN; NaN without any."""
+    seen = ~np.isnan(xy[..., 0])
+    count = seen.sum(axis=1)[:, None]
+    total = np.where(seen[..., None], xy, 0).sum(axis=1)
     return np.where(count > 0, total / np.maximum(count, 1), np.nan).astype(np.float32)
-
-
-def _fixed(xy: Shaped[ndarray, "... 2"]) -> ndarray:
-    """Frame px (an integer is a pixel's corner) to OpenCV's fixed point (an integer is its centre)."""
-    return np.round((np.clip(xy, -1e5, 1e5) - 0.5) * (1 << SHIFT)).astype(np.int32)

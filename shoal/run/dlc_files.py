@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from glob import escape
 from pathlib import Path
 from typing import Literal
 
@@ -16,8 +17,6 @@ import numpy as np
 from jaxtyping import Int64
 from numpy import ndarray
 
-from shoal.config.associate import AssociateConfig
-from shoal.config.stitch import StitchConfig
 from shoal.errors import ArtifactError, InputError, ProjectError
 from shoal.io.artifacts import file_digest, read_entry, read_json, write_atomic, write_json
 from shoal.io.dlc.detections import read_full, write_full
@@ -29,29 +28,31 @@ from shoal.io.dlc.results import (
     number_within,
     read_tracks_file,
     write_track_parts,
-    write_tracks,
 )
 from shoal.io.dlc.tracklets import SUFFIXES, read_assemblies, read_tracklets, write_assemblies, write_tracklets
 from shoal.run.folder import (
     ModelCard,
     TrackColumn,
+    base_name,
     fps_of,
     open_folder,
     plan_spans,
     read_animals,
     read_card,
     read_config,
+    read_plan,
     read_spans,
     read_tracks,
 )
-from shoal.stages.associate import associate
-from shoal.stages.stitch import stitch
+from shoal.run.plan import Part, spans
 from shoal.types import Poses, Skeleton, Tracks, select
 
 log = logging.getLogger(__name__)
 
 EXPORT_BYTES = 4e9
 """Of one table: DLC's file has a column per track and a row per frame."""
+PICKLE_FRAMES = 200_000
+"""A pickle is one dictionary, made at once: beyond this many frames it takes gigabytes."""
 REMEMBERED = "exports.json"
 Kind = Literal["full", "meta", "assemblies", "poses", "tracklets", "tracks"]
 
@@ -68,6 +69,7 @@ class DlcResult:
         scorer: DLC's name of the network.
         identity: (M, K) individual that each keypoint looks like, -1 = not said; None = the file has no such column.
         path: where it was read.
+        origin: corner of the part that was analyzed, which positions in the files count from.
     """
 
     table: Poses | Tracks
@@ -77,6 +79,7 @@ class DlcResult:
     scorer: str
     identity: ndarray | None
     path: Path
+    origin: tuple[int, int] = (0, 0)
 
 
 def dlc_file(base: Path, kind: Kind, *, method: str = "ellipse", filtered: bool = False) -> Path:
@@ -112,7 +115,7 @@ def write_dlc_files(
 
     Args:
         run_dir: a run folder; ``tracklets`` and ``tracks`` need it tracked.
-        base: name that all files begin with; empty = the video's stem.
+        base: name that all files begin with; empty = the video's stem and which part of it.
         scorer: first column level; empty = ``shoal_<model>``, or the name of DLC's snapshot.
         dest: folder; None = ``export/`` of the run folder.
         what: which files; ``poses`` is ``<base>.h5``.
@@ -129,7 +132,7 @@ def write_dlc_files(
     """
     run_dir = Path(run_dir)
     about, card = open_folder(run_dir), read_card(run_dir)
-    stem = Path(dest or run_dir / "export") / (base or Path(about["path"]).stem)
+    stem = Path(dest or run_dir / "export") / (base or base_name(run_dir))
     scorer = scorer or _scorer(card)
     crop = read_config(run_dir).predict.crop
     writers: dict[Path, Callable[[Path], None]] = {}
@@ -137,6 +140,11 @@ def write_dlc_files(
     if {"full", "assemblies", "tracklets"} & set(what):
         unique = _unique(run_dir, card, crop)
     poses = Poses.empty((0, 0), card.skeleton.n_keypoints)
+    if {"full", "assemblies", "tracklets"} & set(what) and about["n_frames"] > PICKLE_FRAMES:
+        log.warning(
+            "%s: DeepLabCut's pickles of %d frames are made in memory as a whole (gigabytes); the h5 and csv files "
+            "are not and say the same of the tracks", run_dir.name, about["n_frames"],
+        )  # fmt: skip
     if {"full", "assemblies"} & set(what):  # a pickle is made at once
         poses = _from_crop(_best(read_spans(run_dir, "poses", Poses), card), crop)
     for kind in what:
@@ -168,6 +176,8 @@ def write_dlc_files(
         if path.is_file() and not is_ours(run_dir, path, unknown=True):
             log.warning("%s: replaces %s, which somebody changed since", run_dir.name, path)
         write_atomic(path, writers[path])
+        for leftover in path.parent.glob(f".{escape(path.stem)}.*.partial{path.suffix}"):  # of exports that were killed
+            leftover.unlink(missing_ok=True)
     remember(run_dir, files)
     if {"full", "assemblies", "poses"} & set(what):
         _log_left_out(run_dir, card)
@@ -213,12 +223,20 @@ def _write_run_poses(path: Path, run_dir: Path, card: ModelCard, scorer: str) ->
     crop = read_config(run_dir).predict.crop
 
     def parts() -> Iterator[tuple[Tracks, Poses | None]]:
+        yield from _before(run_dir, card)
         for start, stop in plan_spans(run_dir):
             poses = _from_crop(_best(read_spans(run_dir, "poses", Poses, start=start, stop=stop), card), crop)
             yield Tracks(poses, number_within(poses.frame)), _unique(run_dir, card, crop, start, stop)
 
     names = card.individuals
     write_track_parts(path, parts(), skeleton=card.skeleton, individuals=names, scorer=scorer, key=POSES_KEY)
+
+
+def _before(run_dir: Path, card: ModelCard) -> Iterator[tuple[Tracks, None]]:
+    """Nobody in the frames before those that a run looked at: rows of DLC's tables count from the video's first."""
+    part, chunk_frames = read_plan(run_dir)
+    for span in spans(Part(0, part.start), chunk_frames):
+        yield Tracks.empty(span, card.skeleton.n_keypoints), None
 
 
 def _unique(
@@ -236,6 +254,7 @@ def _write_run_tracks(path: Path, run_dir: Path, card: ModelCard, *, scorer: str
     n_tracks = int(number.max(initial=-1)) + 1
 
     def parts() -> Iterator[tuple[Tracks, Poses | None]]:
+        yield from _before(run_dir, card)
         for start, stop in plan_spans(run_dir):
             tracks = read_animals(run_dir, start=start, stop=stop)
             track = np.where(tracks.track >= 0, number[tracks.track], -1)
@@ -247,19 +266,29 @@ def _write_run_tracks(path: Path, run_dir: Path, card: ModelCard, *, scorer: str
 
 def _from_crop(poses: Poses, crop: tuple[int, int, int, int] | None) -> Poses:
     """Positions in the frame -> positions in the part that was analyzed, which DLC's files have."""
-    return replace(poses, xy=poses.xy - np.array([crop[0], crop[2]], np.float32)) if crop else poses
+    return shifted(poses, (-crop[0], -crop[2])) if crop else poses
 
 
 def _tracks_from_crop(tracks: Tracks, crop: tuple[int, int, int, int] | None) -> Tracks:
-    return Tracks(_from_crop(tracks.poses, crop), tracks.track) if crop else tracks
+    return Tracks(_from_crop(tracks.poses, crop), tracks.track)
+
+
+def shifted(poses: Poses, by: tuple[int, int]) -> Poses:
+    """Poses moved by whole pixels."""
+    return replace(poses, xy=poses.xy + np.array(by, np.float32)) if by != (0, 0) else poses
 
 
 def _exported_tracks(run_dir: Path, card: ModelCard) -> Int64[ndarray, "C"]:
     """Column of each track, -1 = none: of very many tracks only the longest fit into a table."""
-    track = read_spans(run_dir, "tracks", TrackColumn).track
-    n_animals = read_config(run_dir).stitch.n_animals
-    length = np.bincount(track[track >= 0])[: n_animals or None]
-    n_frames = plan_spans(run_dir)[-1][1]
+    n_animals, all_spans = read_config(run_dir).stitch.n_animals, plan_spans(run_dir)
+    length = np.zeros(0, np.int64)
+    for start, stop in all_spans:
+        track = read_spans(run_dir, "tracks", TrackColumn, start=start, stop=stop).track
+        here = np.bincount(track[track >= 0], minlength=len(length))
+        here[: len(length)] += length
+        length = here
+    length = length[: n_animals or None]
+    n_frames = all_spans[-1][1]
     n_kept = max(1, int(EXPORT_BYTES / max(n_frames * card.skeleton.n_keypoints * 3 * 8, 1)))
     if len(length) <= n_kept:
         return np.arange(max(len(length), 1)) if len(length) else np.full(1, -1)
@@ -410,82 +439,6 @@ def _read_tracklets(path: Path, meta: Meta | None) -> DlcResult:
 
 def _moved(result: DlcResult, origin: tuple[int, int]) -> DlcResult:
     """Positions in the cropped part -> positions in the frame."""
-    if origin == (0, 0):
-        return result
-
-    def moved(poses: Poses) -> Poses:
-        return replace(poses, xy=poses.xy + np.array(origin, np.float32))
-
     table = result.table
-    table = Tracks(moved(table.poses), table.track) if isinstance(table, Tracks) else moved(table)
-    return replace(result, table=table, unique=moved(result.unique))
-
-
-def associate_dlc_files(base: Path, *, config: AssociateConfig, method: str = "ellipse") -> Path:
-    """Tracklets from a video's assembled animals, whoever made those: ``_assemblies.pickle`` -> ``_el.pickle``.
-
-    Raises:
-        ProjectError: no animals file, or damaged.
-    """
-    found = read_dlc_files(base, "poses", method=method)
-    assert isinstance(found.table, Poses)
-    tracklets, _ = associate(found.table, config)
-    path = dlc_file(base, "tracklets", method=method)
-    write_tracklets(
-        path, _cropped(tracklets, base), keypoints=found.skeleton.keypoints, scorer=found.scorer,
-        n_frames=tracklets.span[1], unique=_cropped_unique(found.unique, base),
-        unique_names=found.skeleton.unique, identity=found.identity,
-    )  # fmt: skip
-    return path
-
-
-def stitch_dlc_files(
-    base: Path,
-    *,
-    config: StitchConfig,
-    names: Sequence[str] = (),
-    method: str = "ellipse",
-    output: Path | None = None,
-    csv: bool = False,
-) -> Path:
-    """Tracks from a video's tracklets, whoever made those: ``_el.pickle`` -> ``_el.h5``.
-
-    Args:
-        base: folder and base name of the files.
-        config: settings; ``n_animals`` 0 = unknown.
-        names: of individuals; empty = those of ``_meta.pickle``.
-        method: of the tracklets.
-        output: file to write; None = DLC's name.
-        csv: a csv twin.
-
-    Raises:
-        ProjectError: no tracklets file, or damaged.
-    """
-    found = read_dlc_files(base, "tracklets", method=method)
-    assert isinstance(found.table, Tracks)
-    tracks, _ = stitch(found.table, None, config)
-    if config.n_animals:
-        tracks = Tracks(tracks.poses, np.where(tracks.track < config.n_animals, tracks.track, -1))
-    path = output or dlc_file(base, "tracks", method=method)
-    unique = _cropped_unique(found.unique, base) if found.skeleton.unique else None
-    for target in [path, path.with_suffix(".csv")] if csv else [path]:
-
-        def write(aside: Path) -> None:
-            write_tracks(
-                aside, _cropped(tracks, base), skeleton=found.skeleton, names=names or found.names,
-                scorer=found.scorer, unique=unique, key=TRACKS_KEY,
-            )  # fmt: skip
-
-        write_atomic(target, write)
-    return path
-
-
-def _cropped(tracks: Tracks, base: Path) -> Tracks:
-    """Back into the cropped part: all files of a base name count from its corner."""
-    return Tracks(_cropped_unique(tracks.poses, base), tracks.track)
-
-
-def _cropped_unique(poses: Poses, base: Path) -> Poses:
-    meta = dlc_file(base, "meta")
-    origin = read_meta(meta).origin if meta.is_file() else (0, 0)
-    return replace(poses, xy=poses.xy - np.array(origin, np.float32)) if origin != (0, 0) else poses
+    table = Tracks(shifted(table.poses, origin), table.track) if isinstance(table, Tracks) else shifted(table, origin)
+    return replace(result, table=table, unique=shifted(result.unique, origin), origin=origin)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,11 @@ from shoal.config.render import RenderConfig
 from shoal.errors import InputError
 from shoal.io.dlc.detections import read_full
 from shoal.io.dlc.meta import Meta, read_meta
-from shoal.io.overlay import Draw, Image, detection_drawer, see_through, track_drawer, unique_drawer
+from shoal.io.overlay import Draw, detection_drawer, on_black, track_drawer, unique_drawer
 from shoal.io.video import VideoInfo, probe
 from shoal.run.dlc_files import dlc_file, read_dlc_files
-from shoal.run.render import draw_video
-from shoal.types import Detections, OnProgress, Poses, Skeleton, Tracks, no_progress
+from shoal.run.render import by_windows, draw_video, within
+from shoal.types import OnProgress, Poses, Skeleton, Span, Tracks, no_progress
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ def dlc_look(values: Mapping[str, Any], **changes: Any) -> tuple[RenderConfig, t
     look: dict[str, Any] = {
         "min_confidence": values.get("pcutoff", 0.6), "dot_px": values.get("dotsize", 12),
         "colormap": values.get("colormap") or "rainbow", "alpha": values.get("alphavalue", 0.7),
-        "color_by": "keypoint", "trail": 0, "skeleton": False, "labels": False,
+        "color_by": "keypoint", "trail": 0, "skeleton": False, "labels": False, "preset": "ultrafast",
     }  # fmt: skip
     look |= {key: value for key, value in changes.items() if value is not None}
     try:
@@ -64,127 +64,123 @@ def labeled_name(base: Path, *, color_by: str, pcutoff: float, method: str = "el
     return Path(f"{stem}_{SHORT[color_by]}_p{int(100 * pcutoff)}_labeled.mp4")
 
 
-def render_dlc_tracks(
+@dataclass(frozen=True)
+class Shown:
+    """What of the results is drawn.
+
+    Attributes:
+        keypoints: to show; None = all.
+        individuals: to show; None = all.
+        pairs: limbs, by name; drawn if ``config.skeleton``.
+        only: frames that make up the video (DLC's Frames2plot); None = all.
+        background: False = keypoints on black (DLC's keypoints_only).
+    """
+
+    keypoints: Sequence[str] | None = None
+    individuals: Sequence[str] | None = None
+    pairs: Sequence[tuple[str, str]] = ()
+    only: Sequence[int] | None = None
+    background: bool = True
+
+
+def render_dlc(
     video: Path,
     base: Path,
     *,
     config: RenderConfig,
+    shown: Shown | None = None,
     method: str = "ellipse",
     filtered: bool = False,
-    pairs: Sequence[tuple[str, str]] = (),
-    keypoints: Sequence[str] | None = None,
-    individuals: Sequence[str] | None = None,
-    only: Sequence[int] | None = None,
-    background: bool = True,
-    target: Path | None = None,
     overwrite: bool = False,
     on_progress: OnProgress = no_progress,
 ) -> Path:
-    """Draw ``<base>_el[_filtered].h5`` on the video.
+    """Draw ``<base>_el[_filtered].h5`` or, with ``config.what`` = detections, ``<base>_full.pickle`` on the video.
 
     Args:
         video: the file.
         base: folder and base name of the result files.
         config: look; see ``dlc_look``.
+        shown: what of it.
         method: of the tracks.
         filtered: the filtered tracks.
-        pairs: limbs, by name; drawn if ``config.skeleton``.
-        keypoints: to show; None = all.
-        individuals: to show; None = all.
-        only: frames that make up the video (DLC's Frames2plot); None = all.
-        background: False = keypoints on black (DLC's keypoints_only).
-        target: the file; None = DLC's name for it.
         overwrite: make it again if it is there.
         on_progress: called with ("render", frames done, frames).
 
     Returns:
-        The file.
+        The file: ``labeled_name``, or ``<base>_full.mp4``.
 
     Raises:
-        ProjectError: no tracks file, or damaged.
+        ProjectError: no such results, or damaged.
         VideoError: the video cannot be read.
         InputError: an unknown keypoint or individual.
     """
-    target = target or labeled_name(
-        base, color_by=config.color_by, pcutoff=config.min_confidence, method=method, filtered=filtered
-    )
+    shown = shown or Shown()
+    target = Path(f"{base}_full.mp4")
+    if config.what == "tracks":
+        target = labeled_name(
+            base, color_by=config.color_by, pcutoff=config.min_confidence, method=method, filtered=filtered
+        )
     if target.is_file() and not overwrite:
         log.info("%s is there already", target.name)
         return target
-    found = read_dlc_files(base, "tracks", method=method, filtered=filtered)
-    assert isinstance(found.table, Tracks)
     info = probe(Path(video))
-    skeleton = found.skeleton
-    shown = _positions([*skeleton.keypoints, *skeleton.unique], keypoints, "keypoint")
-    tracks = _only(found.table, shown[: skeleton.n_keypoints], _positions(found.names, individuals, "individual"))
-    at = {name: i for i, name in enumerate(skeleton.keypoints)}
-    edges = np.array([(at[a], at[b]) for a, b in pairs if a in at and b in at], np.int64).reshape(-1, 2)
-    size = (info.width, info.height)
-    drawers = [track_drawer(tracks, config, skeleton=skeleton, edges=edges, names=found.names, size=size)]
-    if skeleton.unique and (individuals is None or "single" in individuals):
-        unique = _hidden(found.unique, shown[skeleton.n_keypoints :])
-        drawers.append(unique_drawer(unique, config, skeleton=skeleton, size=size))
-    draw = see_through(_all(drawers, background), config.alpha)
-    draw_video(info, target, draw, config, frames=(0, info.n_frames), only=only, on_progress=on_progress)
+    if config.what == "tracks":
+        draw = _tracks_drawer(base, config, shown, info, method=method, filtered=filtered)
+    else:
+        draw = _detections_drawer(base, config, shown, info)
+    frames = range(info.n_frames)
+    if shown.only is not None:
+        frames = sorted({n for n in shown.only if 0 <= n < info.n_frames})
+    draw_video(
+        info, target, draw if shown.background else on_black(draw), config, frames=frames, on_progress=on_progress
+    )
     return target
 
 
-def render_dlc_detections(
-    video: Path,
-    base: Path,
-    *,
-    config: RenderConfig,
-    keypoints: Sequence[str] | None = None,
-    target: Path | None = None,
-    overwrite: bool = False,
-    on_progress: OnProgress = no_progress,
-) -> Path:
-    """Draw all detections of ``<base>_full.pickle`` on the video, coloured by keypoint: ``<base>_full.mp4``.
+def _tracks_drawer(
+    base: Path, config: RenderConfig, shown: Shown, info: VideoInfo, *, method: str, filtered: bool
+) -> Draw:
+    found = read_dlc_files(base, "tracks", method=method, filtered=filtered)
+    tracks, skeleton, size = found.table, found.skeleton, (info.width, info.height)
+    assert isinstance(tracks, Tracks)
+    seen = _positions([*skeleton.keypoints, *skeleton.unique], shown.keypoints, "keypoint")
+    wanted = _positions(found.names, shown.individuals, "individual")
+    at = {name: i for i, name in enumerate(skeleton.keypoints)}
+    edges = np.array([(at[a], at[b]) for a, b in shown.pairs if a in at and b in at], np.int64).reshape(-1, 2)
+    once = bool(skeleton.unique) and (shown.individuals is None or "single" in shown.individuals)
 
-    Args:
-        video: the file.
-        base: folder and base name of the result files.
-        config: look; ``min_confidence`` decides what is drawn.
-        keypoints: to show; None = all.
-        target: the file; None = DLC's name for it.
-        overwrite: make it again if it is there.
-        on_progress: called with ("render", frames done, frames).
+    def make(span: Span) -> list[Draw]:
+        part = _only(within(tracks, (span[0] - config.trail, span[1])), seen[: skeleton.n_keypoints], wanted)
+        drawers = [track_drawer(part, config, skeleton=skeleton, edges=edges, names=found.names, size=size)]
+        if once:
+            unique = _hidden(within(found.unique, span), seen[skeleton.n_keypoints :])
+            drawers.append(unique_drawer(unique, config, skeleton=skeleton, size=size))
+        return drawers
 
-    Returns:
-        The file.
+    return by_windows(make)
 
-    Raises:
-        ProjectError: no such file, or damaged.
-        VideoError: the video cannot be read.
-    """
-    target = target or Path(f"{base}_full.mp4")
-    if target.is_file() and not overwrite:
-        log.info("%s is there already", target.name)
-        return target
+
+def _detections_drawer(base: Path, config: RenderConfig, shown: Shown, info: VideoInfo) -> Draw:
+    """From a pickle, which is one piece: all of it is in memory."""
     meta_file = dlc_file(base, "meta")
     meta: Meta | None = read_meta(meta_file) if meta_file.is_file() else None
     full = read_full(dlc_file(base, "full"), unique=meta.unique if meta else ())
     origin = np.array(meta.origin if meta else (0, 0), np.float32)
-    info = probe(Path(video))
-    skeleton = Skeleton(full.keypoints, unique=full.unique_names)
-    shown = _positions([*skeleton.keypoints, *skeleton.unique], keypoints, "keypoint")
-    detections = replace(full.detections, xy=full.detections.xy + origin)
-    seen = shown[detections.keypoint] if len(detections) else np.zeros(0, bool)
-    draw = _detections(detections, seen, config, skeleton, info)
-    if skeleton.unique:
-        unique = _hidden(replace(full.unique, xy=full.unique.xy + origin), shown[skeleton.n_keypoints :])
-        draw = _all([draw, unique_drawer(unique, config, skeleton=skeleton, size=(info.width, info.height))], True)
-    draw = see_through(draw, config.alpha)
-    draw_video(info, target, draw, config, frames=(0, info.n_frames), on_progress=on_progress)
-    return target
+    skeleton, size = Skeleton(full.keypoints, unique=full.unique_names), (info.width, info.height)
+    seen = _positions([*skeleton.keypoints, *skeleton.unique], shown.keypoints, "keypoint")
 
+    def make(span: Span) -> list[Draw]:
+        part = within(full.detections, span)
+        confidence = np.where(seen[part.keypoint], part.confidence, -1)
+        part = replace(part, xy=part.xy + origin, confidence=confidence)
+        drawers = [detection_drawer(part, config, skeleton=skeleton, size=size)]
+        if skeleton.unique:
+            unique = within(full.unique, span)
+            unique = _hidden(replace(unique, xy=unique.xy + origin), seen[skeleton.n_keypoints :])
+            drawers.append(unique_drawer(unique, config, skeleton=skeleton, size=size))
+        return drawers
 
-def _detections(
-    detections: Detections, seen: np.ndarray, config: RenderConfig, skeleton: Skeleton, info: VideoInfo
-) -> Draw:
-    confidence = np.where(seen, detections.confidence, -1)
-    size = (info.width, info.height)
-    return detection_drawer(replace(detections, confidence=confidence), config, skeleton=skeleton, size=size)
+    return by_windows(make)
 
 
 def _positions(names: Sequence[str], wanted: Sequence[str] | None, what: str) -> np.ndarray:
@@ -209,13 +205,3 @@ def _hidden(poses: Poses, keypoints: np.ndarray) -> Poses:
         xy=np.where(keypoints[:, None], poses.xy, np.nan),
         confidence=np.where(keypoints, poses.confidence, 0),
     )
-
-
-def _all(drawers: Sequence[Draw], background: bool) -> Draw:
-    def draw(image: Image, frame: int) -> None:
-        if not background:
-            image[:] = 0
-        for drawer in drawers:
-            drawer(image, frame)
-
-    return draw

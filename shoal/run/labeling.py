@@ -16,6 +16,7 @@ from numpy import ndarray
 from shoal.config.render import RenderConfig
 from shoal.errors import ProjectError
 from shoal.io.artifacts import write_atomic
+from shoal.io.canvas import image_canvas
 from shoal.io.dlc.config_file import DlcConfig, read_config, read_crops, read_settings
 from shoal.io.dlc.pose_table import PoseTable, read_pose_table, split_path, write_pose_table
 from shoal.io.dlc.project import find_videos, read_project
@@ -277,7 +278,7 @@ def _drawn(project: Project, label: LabeledFrame, image: ndarray, *, scale: floa
         Tracks(poses, np.arange(n)), look, skeleton=project.skeleton, edges=project.skeleton.edges, names=names,
         size=(picture.shape[1], picture.shape[0]),
     )  # fmt: skip
-    draw(picture, 0)
+    draw(image_canvas(picture), 0)
     return picture
 
 

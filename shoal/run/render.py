@@ -3,27 +3,41 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from fractions import Fraction
+from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from shoal.config.render import RenderConfig
 from shoal.errors import InputError
-from shoal.io.overlay import Draw, Image, detection_drawer, draw_clock, see_through, track_drawer, unique_drawer
+from shoal.io.canvas import copy_picture, picture_canvas
+from shoal.io.overlay import Draw, detection_drawer, draw_clock, track_drawer, unique_drawer
 from shoal.io.stream import ordered_map, prefetch
-from shoal.io.video import VideoInfo, VideoWriter, read_images
+from shoal.io.video import VideoInfo, VideoWriter, decode
 from shoal.run.folder import (
-    ModelCard,
+    base_name,
     find_video,
     plan_spans,
     read_animals,
     read_card,
     read_config,
+    read_part,
     read_spans,
 )
-from shoal.types import Detections, OnProgress, Poses, Span, no_progress
+from shoal.run.plan import looked_at
+from shoal.types import Detections, OnProgress, Poses, Span, Tracks, no_progress, select
 
 AHEAD = 8  # frames decoded ahead, and drawn but not encoded
+WINDOW = 256  # frames whose shapes are made at a time: what is in memory does not grow with the video
+PEAKS = ("frame", "number", "keypoint", "xy", "confidence", "identity")
+JUMP = 250  # frames between wanted ones from which seeking is cheaper than decoding what is between
 
 
 def render(
@@ -41,7 +55,7 @@ def render(
         run_dir: a tracked run folder.
         config: look and encoding; None = the folder's own.
         video: where the video is now, if it moved.
-        frames: (first, after the last); None = all.
+        frames: (first, after the last); None = all. Frames that the run did not look at are left out.
         dest: folder of the result; None = ``export/`` of the run folder.
         on_progress: called with ("render", frames done, frames).
 
@@ -53,18 +67,20 @@ def render(
         ArtifactError: not tracked yet.
     """
     run_dir = Path(run_dir)
-    card = read_card(run_dir)
     config = config or read_config(run_dir).render
     info = find_video(run_dir, video)
-    start, stop = frames or (0, info.n_frames)
-    start, stop = max(start, 0), min(stop, info.n_frames)
-    if start >= stop:
-        raise InputError(f"expected frames within 0-{info.n_frames}, got {frames}\nwhere: {info.path}")
-    name = {"tracks": "labeled", "detections": "full"}[config.what]
-    target = Path(dest or run_dir / "export") / f"{info.path.stem}_{name}.mp4"
-    draw = see_through(_span_drawer(run_dir, config, card, info), config.alpha)
-    draw_video(info, target, draw, config, frames=(start, stop), on_progress=on_progress)
+    part = read_part(run_dir)
+    numbers = looked_at(part, frames or (part.start, part.stop))
+    if not numbers:
+        raise InputError(f"expected frames within {part.start}-{part.stop}, got {frames}\nwhere: {run_dir}")
+    target = Path(dest or run_dir / "export") / f"{base_name(run_dir)}_{file_ending(config)}.mp4"
+    draw_video(info, target, run_drawer(run_dir, config, info), config, frames=numbers, on_progress=on_progress)
     return target
+
+
+def file_ending(config: RenderConfig) -> str:
+    """What names of labelled videos end with, as DLC's do."""
+    return {"tracks": "labeled", "detections": "full"}[config.what]
 
 
 def draw_video(
@@ -73,68 +89,117 @@ def draw_video(
     draw: Draw,
     config: RenderConfig,
     *,
-    frames: Span,
-    only: Sequence[int] | None = None,
+    frames: Sequence[int],
+    notes: Callable[[int], str] | None = None,
     on_progress: OnProgress = no_progress,
 ) -> None:
     """Decode in one thread, draw in another, encode in this one (x264 has threads of its own).
 
-    Frames that cannot be read last longer in the picture before them. With ``only``, the video consists of these
-    frames, one after the other.
+    Pictures stay as they were decoded; nothing is turned into RGB and back. Frames that cannot be read last longer in
+    the picture before them.
+
+    Args:
+        info: the video.
+        target: the file to write.
+        draw: what is drawn on a frame.
+        config: clock and encoding.
+        frames: numbers of those that make up the result, one after the other, ascending.
+        notes: what is written below the clock of a frame.
+        on_progress: called with ("render", frames done, frames).
+
+    Raises:
+        VideoError: nothing to write, or no place for it.
     """
-    start, stop = frames
-    place = {number: i for i, number in enumerate(range(start, stop))}
-    if only is not None:
-        place = {number: i for i, number in enumerate(sorted({n for n in only if start <= n < stop}))}
+    place = {number: i for i, number in enumerate(frames)}
+    size, reformatter = (info.width, info.height), VideoReformatter()
 
-    def drawn(item: tuple[int, Image]) -> tuple[int, Image]:
-        number, image = item
-        draw(image, number)
+    def drawn(item: tuple[int, av.VideoFrame]) -> tuple[int, av.VideoFrame]:
+        number, picture = item[0], copy_picture(item[1], size, info.rotation, reformatter)
+        canvas = picture_canvas(picture, size)
+        draw(canvas, number)
         if config.clock:
-            draw_clock(image, number, float(info.fps))
-        return item
+            draw_clock(canvas, number, float(time_of(info, number)), notes(number) if notes else "")
+        return number, picture
 
-    first, last = min(place, default=start), max(place, default=start) + 1
-    chosen = (item for item in read_images(info, start=first, stop=last) if item[0] in place)
-    images = prefetch(chosen, AHEAD)
-    pictures = ordered_map(drawn, images, workers=1)
+    decoded = prefetch(_wanted(info, place), AHEAD)
+    pictures = ordered_map(drawn, decoded, workers=1)
     with (
-        contextlib.closing(images),
+        contextlib.closing(decoded),
         contextlib.closing(pictures),
         VideoWriter(target, fps=Fraction(info.fps), preset=config.preset, crf=config.crf) as writer,
     ):
-        for number, image in pictures:
-            writer.write(image, place[number])
+        for number, picture in pictures:
+            writer.write_picture(picture, place[number])
             on_progress("render", place[number] + 1, len(place))
 
 
-def _span_drawer(run_dir: Path, config: RenderConfig, card: ModelCard, info: VideoInfo) -> Draw:
-    """A drawer that holds the tables of one span at a time."""
-    all_spans = plan_spans(run_dir)
-    size = (info.width, info.height)
-    edges = card.skeleton.edges if len(card.skeleton.edges) else card.edges
-    held: dict[Span, list[Draw]] = {}
+def _wanted(info: VideoInfo, place: dict[int, int]) -> Iterator[tuple[int, av.VideoFrame]]:
+    """Decoded frames of these numbers; what lies far between them is not decoded."""
+    numbers = list(place)
+    borders = [0, *(i + 1 for i, (a, b) in enumerate(pairwise(numbers)) if b - a > JUMP), len(numbers)]
+    for first, last in pairwise(borders):
+        if first < last:
+            part = decode(info, start=numbers[first], stop=numbers[last - 1] + 1)
+            yield from (item for item in part if item[0] in place)
 
-    def load(span: Span) -> list[Draw]:
-        if config.what == "detections":
-            detections = read_spans(run_dir, "detections", Detections, start=span[0], stop=span[1])
-            drawers = [detection_drawer(detections, config, skeleton=card.skeleton, size=size)]
-        else:
-            tracks = read_animals(run_dir, start=max(0, span[0] - config.trail), stop=span[1])
-            drawers = [
-                track_drawer(tracks, config, skeleton=card.skeleton, edges=edges, names=card.individuals, size=size)
-            ]
-        if card.skeleton.unique:
-            unique = read_spans(run_dir, "unique", Poses, start=span[0], stop=span[1])
-            drawers.append(unique_drawer(unique, config, skeleton=card.skeleton, size=size))
-        return drawers
 
-    def draw(image: Image, frame: int) -> None:
-        span = all_spans[frame // all_spans[0][1]]
-        if span not in held:
+def time_of(info: VideoInfo, frame: int) -> Fraction:
+    """Seconds from the first frame to this one; frames of a variable rate have times of their own."""
+    if not info.index.is_timed:
+        return frame / info.fps
+    return int(info.index.pts[frame] - info.index.pts[0]) * info.index.tick
+
+
+def by_windows(make: Callable[[Span], Sequence[Draw]]) -> Draw:
+    """A drawer that holds what is drawn in ``WINDOW`` frames at a time; ``make`` makes it for a span."""
+    held: dict[int, Sequence[Draw]] = {}
+
+    def draw(canvas: Any, frame: int) -> None:
+        number = frame // WINDOW
+        if number not in held:
             held.clear()
-            held[span] = load(span)
-        for drawer in held[span]:
-            drawer(image, frame)
+            held[number] = make((number * WINDOW, (number + 1) * WINDOW))
+        for drawer in held[number]:
+            drawer(canvas, frame)
 
     return draw
+
+
+def within(table: Any, span: Span) -> Any:
+    """The rows of Poses or Tracks, the peaks of Detections, in a span."""
+    frame = table.poses.frame if isinstance(table, Tracks) else table.frame
+    rows = slice(*np.searchsorted(frame, span).tolist())
+    if isinstance(table, Detections):  # limbs are not drawn
+        return replace(table, **{name: getattr(table, name)[rows] for name in PEAKS})
+    return select(table, rows)
+
+
+def run_drawer(run_dir: Path, config: RenderConfig, info: VideoInfo) -> Draw:
+    """What a run found, read span by span."""
+    card, all_spans = read_card(run_dir), plan_spans(run_dir)
+    size = (info.width, info.height)
+    edges = card.skeleton.edges if len(card.skeleton.edges) else card.edges
+
+    @lru_cache(maxsize=1)
+    def read(start: int, stop: int) -> tuple[Any, Poses | None]:
+        unique = read_spans(run_dir, "unique", Poses, start=start, stop=stop) if card.skeleton.unique else None
+        if config.what == "detections":
+            return read_spans(run_dir, "detections", Detections, start=start, stop=stop), unique
+        return read_animals(run_dir, start=start, stop=stop), unique
+
+    def make(span: Span) -> list[Draw]:
+        reach = (max(0, span[0] - config.trail), span[1]) if config.what == "tracks" else span
+        touched = [s for s in all_spans if s[1] > reach[0] and s[0] < reach[1]]
+        table, unique = read(touched[0][0], touched[-1][1])
+        table = within(table, reach)
+        if config.what == "detections":
+            drawers = [detection_drawer(table, config, skeleton=card.skeleton, size=size)]
+        else:
+            drawers = [
+                track_drawer(table, config, skeleton=card.skeleton, edges=edges, names=card.individuals, size=size)
+            ]
+        if unique is not None:
+            drawers.append(unique_drawer(within(unique, span), config, skeleton=card.skeleton, size=size))
+        return drawers
+
+    return by_windows(make)

@@ -21,7 +21,8 @@ from shoal.io.video import VideoWriter, probe
 from shoal.run import dlc_files
 from shoal.run.folder import open_folder, read_animals, read_spans, read_tracks
 from shoal.run.render import render
-from shoal.run.steps import analyze, export, status, track
+from shoal.run.status import status
+from shoal.run.steps import analyze, export, track
 from shoal.types import Appearance, Decisions, Detections, Poses
 
 TABLES = {"detections": Detections, "poses": Poses, "unique": Poses, "appearance": Appearance}
@@ -224,12 +225,13 @@ def test_unreadable_frames_stay_empty(blobs, tmp_path, monkeypatch):
 
     decode = reading.decode
 
-    def with_gaps(info, *, start=0, stop=None):
-        for number, frame in decode(info, start=start, stop=stop):
+    def with_gaps(info, *, start=0, stop=None, threads=0):
+        for number, frame in decode(info, start=start, stop=stop, threads=threads):
             if number not in (5, *range(60, 130), 149):
                 yield number, frame
 
     monkeypatch.setattr(reading, "decode", with_gaps)
+    monkeypatch.setattr("shoal.run.render.decode", with_gaps)
     run_dir = analyze(video, blobs.engine(), config=blobs.config("predict.chunk_frames=64"), dest=tmp_path)
     assert open_folder(run_dir)["bad_frames"] == [5, *range(60, 130), 149]
     poses = read_spans(run_dir, "poses", Poses)

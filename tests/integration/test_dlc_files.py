@@ -10,20 +10,15 @@ import cv2
 import numpy as np
 import pytest
 
+from shoal.config.stitch import StitchConfig
 from shoal.errors import InputError, ProjectError
 from shoal.io.dlc.meta import read_meta, write_meta
 from shoal.io.dlc.results import write_tracks
 from shoal.io.video import probe, read_images
 from shoal.run.check import check_path
-from shoal.run.dlc_files import (
-    associate_dlc_files,
-    dlc_file,
-    is_ours,
-    read_dlc_files,
-    stitch_dlc_files,
-    write_dlc_files,
-)
-from shoal.run.dlc_render import dlc_look, labeled_name, render_dlc_detections, render_dlc_tracks
+from shoal.run.dlc_files import dlc_file, is_ours, read_dlc_files, write_dlc_files
+from shoal.run.dlc_render import Shown, dlc_look, labeled_name, render_dlc
+from shoal.run.dlc_tracks import associate_dlc_files, stitch_dlc_files
 from shoal.run.folder import read_animals, read_spans, read_tracks
 from shoal.run.plots import plot_trajectories
 from shoal.run.steps import analyze
@@ -155,29 +150,29 @@ def test_labelled_videos_show_keypoints_in_dlcs_colours(blob_video, own):
     row = int(np.flatnonzero((found.poses.frame == 60) & (found.track == 1))[0])
     settings = {"pcutoff": 0.6, "dotsize": 4, "colormap": "rainbow", "alphavalue": 1, "skeleton": [["head", "tail"]]}
     config, pairs = dlc_look(settings, skeleton=True, trail=5)
-    video = render_dlc_tracks(blob_video, own, config=config, pairs=pairs, individuals=["b"])
+    video = render_dlc(blob_video, own, config=config, shown=Shown(pairs=pairs, individuals=["b"]))
     assert video.name == f"{BASE}_el_bp_p60_labeled.mp4" and probe(video).n_frames == 300
     violet, red = color_at(video, 60, found.poses.xy[row, 0]), color_at(video, 60, found.poses.xy[row, 1])
     assert violet[2] > 150 > violet[1] and red[0] > 170 > red[1]  # keypoints: the two ends of the map
     other = int(np.flatnonzero((found.poses.frame == 60) & (found.track == 0))[0])
     assert color_at(video, 60, found.poses.xy[other, 1])[1] > 150  # not asked for: the green tail of the animal itself
     config, _ = dlc_look(settings | {"pcutoff": 0.4}, color_by="individual")
-    short = render_dlc_tracks(blob_video, own, config=config, only=[60, 3, 500], background=False)
+    short = render_dlc(blob_video, own, config=config, shown=Shown(only=[60, 3, 500], background=False))
     assert short.name == f"{BASE}_el_id_p40_labeled.mp4" and probe(short).n_frames == 2
     assert np.abs(color_at(short, 1, (3, 90))).max() < 20  # black where nothing is drawn
     middle = color_at(short, 1, found.poses.xy[row, 0])
     assert middle[1] > 150  # the second of three individuals: the middle of the map
-    config, _ = dlc_look(settings | {"pcutoff": 0.95})
-    empty = render_dlc_detections(blob_video, own, config=config)
+    config, _ = dlc_look(settings | {"pcutoff": 0.95}, what="detections")
+    empty = render_dlc(blob_video, own, config=config)
     assert empty.name == f"{BASE}_full.mp4"
     assert color_at(empty, 60, found.poses.xy[row, 1])[1] > 150  # below pcutoff: the green tail itself
-    config, _ = dlc_look(settings)
-    assert render_dlc_detections(blob_video, own, config=config) == empty
+    config, _ = dlc_look(settings, what="detections")
+    assert render_dlc(blob_video, own, config=config) == empty
     assert color_at(empty, 60, found.poses.xy[row, 1])[1] > 150  # there already, so not made again
-    render_dlc_detections(blob_video, own, config=config, overwrite=True)
+    render_dlc(blob_video, own, config=config, overwrite=True)
     assert color_at(empty, 60, found.poses.xy[row, 1])[0] > 170
     with pytest.raises(InputError, match="head, tail"):
-        render_dlc_tracks(blob_video, own, config=config, keypoints=["fin"], overwrite=True)
+        render_dlc(blob_video, own, config=config, shown=Shown(keypoints=["fin"]), overwrite=True)
 
 
 def test_filtered_tracks_have_their_own_files(blob_video, own):
@@ -222,3 +217,34 @@ def test_a_dlc_snapshot_keeps_its_scorer_when_its_own_tables_are_read(blobs, blo
     write_dlc_files(run_dir, base=f"three{scorer}", dest=tmp_path)
     assert read_dlc_files(tmp_path / f"three{scorer}", run_dir=run_dir).scorer == scorer
     assert read_dlc_files(tmp_path / f"three{scorer}").scorer == scorer
+
+
+def test_long_videos_get_a_hint_about_pickles(run, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("shoal.run.dlc_files.PICKLE_FRAMES", 299)
+    write_dlc_files(run, base=BASE, dest=tmp_path, what=("poses", "tracks", "meta"))
+    assert "pickles" not in caplog.text
+    write_dlc_files(run, base=BASE, dest=tmp_path, what=("tracklets",))
+    assert "pickles of 300 frames are made in memory as a whole" in caplog.text
+
+
+def test_what_killed_exports_left_is_removed(run, tmp_path):
+    left, other = tmp_path / f".{BASE}_el.77.partial.h5", tmp_path / ".another_el.77.partial.h5"
+    for path in (left, other):
+        path.touch()
+    write_dlc_files(run, base=BASE, dest=tmp_path, what=("tracks",))
+    assert not left.exists() and other.exists()
+
+
+def test_meta_is_read_once_however_many_tables_are_moved(own, monkeypatch):
+    meta = Path(f"{own}_meta.pickle")
+    write_meta(meta, replace(read_meta(meta), cropping=(10, 160, 20, 96)))
+    read: list[Path] = []
+    monkeypatch.setattr("shoal.run.dlc_files.read_meta", lambda path: (read.append(path), read_meta(path))[1])
+    before = read_dlc_files(own, "tracklets").table
+    assert isinstance(before, Tracks)
+    read.clear()
+    stitch_dlc_files(own, config=StitchConfig(n_animals=3, count="exact"))
+    assert read == [meta]
+    after = read_dlc_files(own, "tracks").table
+    assert isinstance(after, Tracks)
+    assert sorted(xy.tobytes() for xy in after.poses.xy) == sorted(xy.tobytes() for xy in before.poses.xy)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from shoal.config.render import RenderConfig
+from shoal.io.canvas import image_canvas
 from shoal.io.overlay import color_of, detection_drawer, draw_clock, draw_labels, track_drawer, unique_drawer
 from shoal.types import Detections, Poses, Skeleton, Tracks
 
@@ -11,7 +12,7 @@ SKELETON = Skeleton(("a", "b"), [[0, 1]], unique=("lamp",))
 SIZE = (160, 120)
 
 
-def canvas() -> np.ndarray:
+def picture() -> np.ndarray:
     return np.full((SIZE[1], SIZE[0], 3), 60, np.uint8)
 
 
@@ -26,7 +27,7 @@ def two_tracks(confidence: float = 1.0) -> Tracks:
 
 
 def drawn(config: RenderConfig, frame: int, tracks: Tracks | None = None) -> np.ndarray:
-    image = canvas()
+    image = picture()
     names = ("first",)
     draw = track_drawer(
         two_tracks() if tracks is None else tracks,
@@ -36,7 +37,7 @@ def drawn(config: RenderConfig, frame: int, tracks: Tracks | None = None) -> np.
         names=names,
         size=SIZE,
     )
-    draw(image, frame)
+    draw(image_canvas(image), frame)
     return image
 
 
@@ -88,14 +89,14 @@ def test_detections_unique_keypoints_labels_and_clock():
     detections = Detections(
         [2, 2], [0, 1], [0, 1], [[40, 40], [80, 40]], [0.9, 0.1], none, none, none, none, none, np.zeros((2, 0)), (0, 5)
     )
-    image = canvas()
-    detection_drawer(detections, RenderConfig(labels=False), skeleton=SKELETON, size=SIZE)(image, 2)
+    image = picture()
+    detection_drawer(detections, RenderConfig(labels=False), skeleton=SKELETON, size=SIZE)(image_canvas(image), 2)
     assert tuple(image[39, 39]) == color_of(0) and (image[39, 79] == 60).all()
     lamp = Poses([2], [0], [[[120, 30]]], [[1.0]], [1.0], (0, 5))
-    unique_drawer(lamp, RenderConfig(labels=False), skeleton=SKELETON, size=SIZE)(image, 2)
+    unique_drawer(lamp, RenderConfig(labels=False), skeleton=SKELETON, size=SIZE)(image_canvas(image), 2)
     assert (image[26:35, 112:129] == 255).any()
     before = image.copy()
-    draw_clock(image, 2, 30.0)
+    draw_clock(image_canvas(image), 2, 2 / 30)
     assert (image[:30, :120] != before[:30, :120]).any()
     truth, found = np.array([[[30.0, 80], [np.nan, np.nan]]]), np.zeros((0, 2, 2))
     draw_labels(image, truth, found, RenderConfig())
