@@ -138,7 +138,7 @@ def open_folder(run_dir: Path) -> dict[str, Any]:
 
 def write_video(run_dir: Path, info: VideoInfo, bad_frames: list[int]) -> None:
     """Write ``video.json``; the path helps people and ``render``, identity decides."""
-    write_json(run_dir / "video.json", _about(info, bad_frames))
+    write_json(run_dir / "video.json", _about(info, bad_frames), make_parents=False)
 
 
 def _about(info: VideoInfo, bad_frames: list[int]) -> dict[str, Any]:
@@ -179,7 +179,7 @@ def write_card(run_dir: Path, card: ModelCard) -> None:
         "edges": card.edges.tolist(), "keypoints": list(skeleton.keypoints), "unique": list(skeleton.unique),
         "limbs": skeleton.edges.tolist(), "mirror": np.asarray(skeleton.mirror).tolist(),
     }  # fmt: skip
-    write_json(run_dir / "model.json", about)
+    write_json(run_dir / "model.json", about, make_parents=False)
 
 
 def read_card(run_dir: Path) -> ModelCard:
@@ -203,7 +203,7 @@ def read_card(run_dir: Path) -> ModelCard:
 
 def write_config(run_dir: Path, config: RunConfig) -> None:
     """Write the full resolved ``run.yaml``."""
-    write_atomic(run_dir / "run.yaml", lambda path: save_config(config, path))
+    write_atomic(run_dir / "run.yaml", lambda path: save_config(config, path), make_parents=False)
 
 
 def read_config(run_dir: Path) -> RunConfig:
@@ -217,7 +217,7 @@ def write_plan(run_dir: Path, n_frames: int, chunk_frames: int, part: Part) -> N
     plan = {"n_frames": n_frames, "chunk_frames": chunk_frames}
     if part != Part(0, n_frames):
         plan |= {"start": part.start, "stop": part.stop, "every": part.every}
-    write_json(run_dir / "plan.json", plan)
+    write_json(run_dir / "plan.json", plan, make_parents=False)
 
 
 def read_plan(run_dir: Path) -> tuple[Part, int]:

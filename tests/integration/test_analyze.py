@@ -21,7 +21,8 @@ from shoal.io.video import VideoWriter, probe
 from shoal.run import dlc_files
 from shoal.run.folder import open_folder, read_animals, read_spans, read_tracks
 from shoal.run.render import render
-from shoal.run.steps import analyze, export, status, track
+from shoal.run.status import status
+from shoal.run.steps import analyze, export, track
 from shoal.types import Appearance, Decisions, Detections, Poses
 
 TABLES = {"detections": Detections, "poses": Poses, "unique": Poses, "appearance": Appearance}
