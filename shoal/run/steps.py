@@ -24,6 +24,7 @@ from shoal.io.artifacts import (
     remove_partial,
     save_table,
     write_entry,
+    write_failure,
 )
 from shoal.io.stopping import stop_requests
 from shoal.io.video import VideoInfo, frame_at, probe
@@ -226,6 +227,8 @@ def _claim(info: VideoInfo, dest: Path | None, name: str) -> Path:
             raise PermissionError(errno.EACCES, "no permission to write", str(folder))
         return folder
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            raise write_failure((dest or info.path.parent) / "video.json", error) from error
         raise InputError(
             f"expected a folder that can be written to, got: {error}\nwhere: {dest or info.path.parent}",
             hint="--dest DIR puts the results elsewhere",
