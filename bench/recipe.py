@@ -32,7 +32,7 @@ from shoal.io.dlc.project import read_project
 from shoal.io.dlc.results import read_tracks
 from shoal.io.video import read_frames
 from shoal.models.checkpoint import load_model
-from shoal.models.device import describe, pick_device, autocast
+from shoal.models.device import autocast, describe, pick_device
 from shoal.models.limbs import choose_edges
 from shoal.models.registry import build
 from shoal.synthetic.dataset import make_project

@@ -191,9 +191,13 @@ def _local_maxima(heat: Float[Tensor, "B K h w"], radius: int, lowest: float) ->
     flat = padded.flatten()
     cell = (flat >= lowest).nonzero()[:, 0]
     offsets = [dy * width + dx for dy in range(-r, r + 1) for dx in range(-r, r + 1) if (dy, dx) != (0, 0)]
-    for offset in sorted(offsets, key=abs):  # the nearest first: they rule out most
+    offsets.sort(key=abs)
+    for offset in offsets[:4]:  # the nearest first: they rule out most
         here, there = flat[cell], flat[cell + offset]
         cell = cell[here > there if offset < 0 else here >= there]
+    rest = torch.tensor(offsets[4:], device=heat.device)
+    here, there = flat[cell][:, None], flat[cell[:, None] + rest]
+    cell = cell[torch.where(rest < 0, here > there, here >= there).all(1)]
     return torch.stack(torch.unravel_index(cell, padded.shape), 1) - torch.tensor([0, 0, r, r], device=heat.device)
 
 

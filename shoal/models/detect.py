@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,12 +79,19 @@ def detect(
 def _look(
     model: LoadedModel, forward: Forward, images: ndarray, config: PredictConfig, n_animals: int, feature_size: int
 ) -> _Found:
-    pixels = torch.from_numpy(np.array(images)).to(model.device)  # tables are read-only, torch wants its own
+    pixels = _shared(images).to(model.device)
     maps = forward(pixels)
     edges = torch.from_numpy(np.array(model.edges)).to(model.device)
     peaks, limbs, unique = decode(maps, edges, config=config, n_animals=n_animals)
     features = peak_features(maps, peaks.image, peaks.xy, size=feature_size) if feature_size else pixels.new_zeros(0, 0)
     return _Found(peaks, limbs, unique, features)
+
+
+def _shared(images: ndarray) -> Tensor:
+    """Pixels as a tensor on their memory, valid as long as they are; ``from_numpy`` minds that tables are read-only."""
+    images = np.ascontiguousarray(images)
+    memory = (ctypes.c_uint8 * images.nbytes).from_address(images.ctypes.data)
+    return torch.frombuffer(memory, dtype=torch.uint8).view(images.shape)
 
 
 def _to_tables(model: LoadedModel, batch: FrameBatch, found: _Found, start: int) -> tuple[Detections, Poses, ndarray]:

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from shoal.config.run import RunConfig, load_config
-from shoal.errors import CheckpointError, ProjectError, Stopped
+from shoal.errors import CheckpointError, ConfigError, ProjectError, Stopped
+from shoal.io.artifacts import write_atomic
 from shoal.io.dlc.project import read_project
 from shoal.types import OnProgress, no_progress
 
@@ -113,6 +114,36 @@ def estimate_training(
         "micro_batch": trial.micro_batch, "evaluate_s": trial.evaluate_s, "steps": trial.n_steps,
         "hours": trial.seconds / 3600,
     }  # fmt: skip
+
+
+def export_model(path: Path, *, size: str, dest: Path | None = None) -> Path:
+    """Write a network as ``<model>.onnx`` for other programs; it takes shrunk uint8 frames, its metadata say the rest.
+
+    Args:
+        path: as ``find_model``.
+        size: of the frames, e.g. 1296x972.
+        dest: folder of the file; None = beside the model.
+
+    Raises:
+        CheckpointError: no model there.
+        ConfigError: a size that is none, or a package is missing.
+    """
+    from shoal.models.checkpoint import load_model
+    from shoal.models.runtime.choose import lacks
+    from shoal.models.runtime.onnx import export_onnx
+
+    width, _, height = size.partition("x")
+    if not (width.isdigit() and height.isdigit() and int(width) and int(height)):
+        raise ConfigError(f"expected the size of the frames as WIDTHxHEIGHT, got '{size}'", hint="--size 1296x972")
+    model = load_model(find_model(path))
+    if missing := lacks("onnx", model.device):
+        raise ConfigError(f"expected what ONNX files need, {missing}", hint="pip install 'shoal[onnx]'")
+    source = find_model(path).resolve()
+    name = source.parent.name if source.name in FILES else source.stem
+    target = (dest or source.parent) / f"{name}.onnx"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(target, lambda aside: export_onnx(model, aside, size=(int(height), int(width))))
+    return target
 
 
 def describe_training(found: dict[str, Any]) -> str:

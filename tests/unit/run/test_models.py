@@ -2,10 +2,15 @@ from __future__ import annotations
 
 import os
 
+import numpy as np
+import onnx
 import pytest
 
-from shoal.errors import CheckpointError
-from shoal.run.models import describe_training, find_model
+from shoal.config.run import load_config
+from shoal.errors import CheckpointError, ConfigError
+from shoal.models.checkpoint import ModelInfo, build_model, save_checkpoint
+from shoal.run.models import describe_training, export_model, find_model
+from shoal.types import Skeleton
 
 
 @pytest.fixture
@@ -42,3 +47,18 @@ def test_results_in_words():
     trial = {"images_per_s": 12.0, "memory_mb": 900.0, "hours": 0.5, "steps": 2700, "micro_batch": 8}
     trial |= {"device": "cpu (2 threads)", "evaluate_s": 0.3}
     assert "take about 30.0 minutes" in describe_training(trial)
+
+
+def test_a_model_is_exported_as_onnx(tmp_path):
+    folder = tmp_path / "shoal" / "models" / "first"
+    folder.mkdir(parents=True)
+    config = load_config(overrides=["model.backbone=test_resnet", "model.neck=8", "model.input_scale=0.5"])
+    info = ModelInfo(Skeleton(("a", "b")), np.array([[0, 1]]), ("x",), False, 30.0, config)
+    save_checkpoint(folder / "best.pt", build_model(info, pretrained=False).state_dict(), info, epoch=1)
+    with pytest.raises(ConfigError, match="WIDTHxHEIGHT, got 'big'"):
+        export_model(folder, size="big")
+    path = export_model(folder, size="64x48", dest=tmp_path / "out")
+    assert path == tmp_path / "out" / "first.onnx"
+    shape = onnx.load(str(path)).graph.input[0].type.tensor_type.shape
+    assert [d.dim_value for d in shape.dim] == [1, 24, 32, 3]
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["first.onnx"]
