@@ -221,10 +221,13 @@ def find_part(info: VideoInfo, config: PredictConfig) -> Part:
 
 def _claim(info: VideoInfo, dest: Path | None, name: str) -> Path:
     try:
-        return claim_folder(info, dest, name)
+        folder = claim_folder(info, dest, name)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, "no permission to write", str(folder))
+        return folder
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise write_failure(Path(error.filename or dest or info.path), error) from error
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            raise write_failure((dest or info.path.parent) / "video.json", error) from error
         raise InputError(
             f"expected a folder that can be written to, got: {error}\nwhere: {dest or info.path.parent}",
             hint="--dest DIR puts the results elsewhere",
