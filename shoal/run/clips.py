@@ -15,6 +15,7 @@ from shoal.config.render import RenderConfig
 from shoal.config.stitch import StitchConfig
 from shoal.errors import InputError
 from shoal.io.artifacts import load_table
+from shoal.io.canvas import Canvas
 from shoal.io.overlay import Draw, ring_drawer
 from shoal.io.video import VideoInfo
 from shoal.run.folder import find_video, read_config, read_tracks
@@ -44,12 +45,25 @@ class Moment:
     tracklets: tuple[int, ...] = ()
 
 
+@dataclass(frozen=True)
+class Clips:
+    """Which clips.
+
+    Attributes:
+        at: frames and times, ``1200,90s,0:02:30``, and ``worst`` or ``worst:8`` for the least certain decisions.
+        around_s: seconds shown before and after.
+        is_joined: all moments one after the other in one file, in order of time.
+    """
+
+    at: str
+    around_s: float = 2.0
+    is_joined: bool = False
+
+
 def render_clips(
     run_dir: Path,
-    at: str,
+    clips: Clips,
     *,
-    around_s: float = 2.0,
-    is_joined: bool = False,
     config: RenderConfig | None = None,
     video: Path | None = None,
     dest: Path | None = None,
@@ -57,11 +71,11 @@ def render_clips(
 ) -> list[Path]:
     """Make ``<stem>_<first>-<last>_labeled.mp4`` for each moment, with frame number, time and reason burned in.
 
+    With ``clips.is_joined`` one file, ``<stem>_clips_labeled.mp4``.
+
     Args:
         run_dir: a tracked run folder.
-        at: frames and times, ``1200,90s,0:02:30``, or ``worst``, ``worst:8`` for the least certain decisions.
-        around_s: seconds shown before and after.
-        is_joined: one file, ``<stem>_clips_labeled.mp4``, of all moments in order of time.
+        clips: which.
         config: look and encoding; None = the folder's own.
         video: where the video is now, if it moved.
         dest: folder of the files; None = ``export/`` of the run folder.
@@ -71,39 +85,39 @@ def render_clips(
         The files, in the order asked for, the least certain first; none if there is nothing uncertain.
 
     Raises:
-        InputError: ``at`` cannot be read, or lies outside the video.
+        InputError: ``clips.at`` cannot be read, or lies outside the video.
         VideoError: the video is not found.
         ArtifactError: not tracked yet.
     """
     run_dir = Path(run_dir)
     config = (config or read_config(run_dir).render).model_copy(update={"clock": True})
     info = find_video(run_dir, video)
-    reach = round(around_s * float(info.fps))
-    moments = find_moments(run_dir, at, info, reach)
+    reach = round(clips.around_s * float(info.fps))
+    moments = find_moments(run_dir, clips.at, info, reach)
     spans = [(max(0, m.frame - reach), min(info.n_frames, m.frame + reach + 1)) for m in moments]
-    folder, ending = Path(dest or run_dir / "export"), file_ending(config)
-    draw = run_drawer(run_dir, config, info)
-    digits = len(str(info.n_frames))
-    if is_joined:
-        jobs = [(folder / f"{info.path.stem}_clips_{ending}.mp4", list(range(len(moments))))] if moments else []
+    stem = str(Path(dest or run_dir / "export") / info.path.stem)
+    digits, ending = len(str(info.n_frames)), file_ending(config)
+    if clips.is_joined:
+        jobs = {Path(f"{stem}_clips_{ending}.mp4"): list(range(len(moments)))} if moments else {}
     else:
-        names = [f"{info.path.stem}_{a:0{digits}d}-{b - 1:0{digits}d}_{ending}.mp4" for a, b in spans]
-        jobs = [(folder / name, [i]) for i, name in enumerate(names)]
-    frames = [sorted({f for i in chosen for f in range(*spans[i])}) for _, chosen in jobs]
-    done, total = 0, sum(map(len, frames))
-    for (target, chosen), shown in zip(jobs, frames, strict=True):
+        names = (f"{stem}_{a:0{digits}d}-{b - 1:0{digits}d}_{ending}.mp4" for a, b in spans)
+        jobs = {Path(name): [i] for i, name in enumerate(names)}
+    frames = {target: sorted({f for i in chosen for f in range(*spans[i])}) for target, chosen in jobs.items()}
+    draw = run_drawer(run_dir, config, info)
+    done, total = 0, sum(map(len, frames.values()))
+    for target, chosen in jobs.items():
         about = [(spans[i], moments[i]) for i in chosen]
-        marked = _marked(run_dir, about, draw, (info.width, info.height))
-
-        def count(stage: str, here: int, _: int | None, before: int = done) -> None:
-            on_progress(stage, before + here, total)
 
         def note(frame: int, about: list[tuple[Span, Moment]] = about) -> str:
             return "; ".join(moment.note for (a, b), moment in about if a <= frame < b and moment.note)
 
-        draw_video(info, target, marked, config, frames=shown, notes=note, on_progress=count)
-        done += len(shown)
-    return [target for target, _ in jobs]
+        def count(stage: str, here: int, _: int | None, before: int = done) -> None:
+            on_progress(stage, before + here, total)
+
+        marked = _marked(run_dir, about, draw, (info.width, info.height))
+        draw_video(info, target, marked, config, frames=frames[target], notes=note, on_progress=count)
+        done += len(frames[target])
+    return list(jobs)
 
 
 def find_moments(run_dir: Path, at: str, info: VideoInfo, reach: int) -> list[Moment]:
@@ -187,7 +201,7 @@ def _moment(decisions: Decisions, row: int, config: StitchConfig) -> Moment:
     kind, reason = DECISION_KINDS[decisions.kind[row]], DECISION_REASONS[decisions.reason[row]]
     note = f"{kind} at {decisions.frame[row]}: {reason}"
     if decisions.gap[row]:
-        note += f", {decisions.gap[row]} frames unseen"
+        note += f", unseen for {decisions.gap[row]} frames" if decisions.gap[row] > 1 else ", unseen for a frame"
     if np.isfinite(decisions.probability[row]):
         note += f", probability {decisions.probability[row]:.2f}"
     elif np.isfinite(decisions.margin[row]):
@@ -207,10 +221,10 @@ def _marked(run_dir: Path, about: list[tuple[Span, Moment]], draw: Draw, size: t
             rows = np.isin(tracklets.track, moment.tracklets)
             rings.append((span, ring_drawer(tracklets.poses.frame[rows], tracklets.poses.xy[rows], size)))
 
-    def both(canvas: object, frame: int) -> None:
-        draw(canvas, frame)  # type: ignore[arg-type]
+    def both(canvas: Canvas, frame: int) -> None:
+        draw(canvas, frame)
         for (start, stop), ring in rings:
             if start <= frame < stop:
-                ring(canvas, frame)  # type: ignore[arg-type]
+                ring(canvas, frame)
 
     return both

@@ -42,7 +42,8 @@ def dlc_look(values: Mapping[str, Any], **changes: Any) -> tuple[RenderConfig, t
     look: dict[str, Any] = {
         "min_confidence": values.get("pcutoff", 0.6), "dot_px": values.get("dotsize", 12),
         "colormap": values.get("colormap") or "rainbow", "alpha": values.get("alphavalue", 0.7),
-        "color_by": "keypoint", "trail": 0, "skeleton": False, "labels": False, "preset": "ultrafast",
+        "color_by": "keypoint", "trail": 0, "skeleton": False, "labels": False,
+        "preset": "ultrafast", "crf": 23,  # half the bytes of DLC's MPEG-4, its quality at least (bench/render_peer.py)
     }  # fmt: skip
     look |= {key: value for key, value in changes.items() if value is not None}
     try:

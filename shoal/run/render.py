@@ -17,7 +17,7 @@ from av.video.reformatter import VideoReformatter
 
 from shoal.config.render import RenderConfig
 from shoal.errors import InputError
-from shoal.io.canvas import copy_picture, picture_canvas
+from shoal.io.canvas import Canvas, copy_picture, picture_canvas
 from shoal.io.overlay import Draw, detection_drawer, draw_clock, track_drawer, unique_drawer
 from shoal.io.stream import ordered_map, prefetch
 from shoal.io.video import VideoInfo, VideoWriter, decode
@@ -146,7 +146,7 @@ def by_windows(make: Callable[[Span], Sequence[Draw]]) -> Draw:
     """A drawer that holds what is drawn in ``WINDOW`` frames at a time; ``make`` makes it for a span."""
     held: dict[int, Sequence[Draw]] = {}
 
-    def draw(canvas: Any, frame: int) -> None:
+    def draw(canvas: Canvas, frame: int) -> None:
         number = frame // WINDOW
         if number not in held:
             held.clear()
@@ -160,7 +160,7 @@ def by_windows(make: Callable[[Span], Sequence[Draw]]) -> Draw:
 def within(table: Any, span: Span) -> Any:
     """The rows of Poses or Tracks, the peaks of Detections, in a span."""
     frame = table.poses.frame if isinstance(table, Tracks) else table.frame
-    rows = slice(*np.searchsorted(frame, span).tolist())
+    rows = np.arange(*np.searchsorted(frame, span).tolist())
     if isinstance(table, Detections):  # limbs are not drawn
         return replace(table, **{name: getattr(table, name)[rows] for name in PEAKS})
     return select(table, rows)
