@@ -56,6 +56,25 @@ def write_atomic(path: Path, content: bytes | Callable[[Path], None]) -> None:
         raise
 
 
+def write_once(path: Path, content: bytes) -> bool:
+    """Write a file completely where there is none; False if there is one, also if it appeared just now."""
+    aside = path.with_name(f".{path.stem}.{os.getpid()}.claim{path.suffix}")
+    aside.write_bytes(content)
+    try:
+        os.link(aside, path)
+    except FileExistsError:
+        return False
+    except OSError:  # file systems without links
+        try:
+            with path.open("xb") as file:
+                file.write(content)
+        except FileExistsError:
+            return False
+    finally:
+        aside.unlink(missing_ok=True)
+    return True
+
+
 def remove_partial(folder: Path) -> None:
     """Delete what killed writers left in a folder and below; only while nobody else writes there."""
     for leftover in folder.rglob(".*.partial*"):
@@ -121,7 +140,12 @@ def outline_table(path: Path) -> tuple[str, dict[str, tuple[int, ...]]]:
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON with sorted keys, atomically; see ``json_ready``."""
-    write_atomic(path, (json.dumps(json_ready(value), indent=1, sort_keys=True) + "\n").encode())
+    write_atomic(path, json_bytes(value))
+
+
+def json_bytes(value: Any) -> bytes:
+    """What ``write_json`` writes."""
+    return (json.dumps(json_ready(value), indent=1, sort_keys=True) + "\n").encode()
 
 
 def json_ready(value: Any) -> Any:

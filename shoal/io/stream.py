@@ -1,16 +1,17 @@
-"""``prefetch`` and ``ordered_map``: the only concurrency primitives.
+"""``prefetch`` (of one source or a chain of them) and ``ordered_map``: the only concurrency primitives.
 
-Both are bounded, keep order, raise the producer's error in the consumer and, when the consumer stops
+All are bounded, keep order, raise the producer's error in the consumer and, when the consumer stops
 early, join their threads before they return.
 """
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -29,52 +30,90 @@ def prefetch(iterable: Iterable[T], depth: int) -> Generator[T, None, None]:
     >>> list(prefetch(range(3), depth=2))
     [0, 1, 2]
     """
-    if depth < 1:
-        raise ValueError(f"prefetch: expected depth >= 1, got {depth}")
-    waiting: deque[T] = deque()
-    changed = threading.Condition()
-    error: list[BaseException] = []
-    is_stopped = is_finished = False
+    return prefetch_chain([iterable], workers=1, depth=depth)
 
-    def produce() -> None:
-        nonlocal is_finished
-        source = iter(iterable)
+
+def prefetch_chain(sources: Iterable[Iterable[T]], workers: int, depth: int) -> Generator[T, None, None]:
+    """The items of all sources, one source after the other; ``workers`` sources are read at the same time.
+
+    Args:
+        sources: taken in the consumer's thread; each is read by one thread only, see ``prefetch``.
+        workers: sources under way, at least 1.
+        depth: items of each source that may wait, at least 1.
+
+    >>> list(prefetch_chain([range(2), range(2, 4)], workers=2, depth=1))
+    [0, 1, 2, 3]
+    """
+    if workers < 1 or depth < 1:
+        raise ValueError(f"prefetch: expected workers and depth >= 1, got {workers} and {depth}")
+    running: deque[_Reader[T]] = deque()
+    left = iter(sources)
+    try:
+        while True:
+            for source in itertools.islice(left, workers - len(running)):
+                running.append(_Reader(source, depth))
+            if not running:
+                return
+            yield from running[0].items()
+            running.popleft()
+    finally:
+        for reader in running:
+            reader.stop()
+        for reader in running:
+            reader.thread.join()
+
+
+class _Reader(Generic[T]):
+    """A thread that reads one iterable, and the items that wait."""
+
+    def __init__(self, source: Iterable[T], depth: int) -> None:
+        self._source, self._depth = source, depth
+        self._waiting: deque[T] = deque()
+        self._changed = threading.Condition()
+        self._error: BaseException | None = None
+        self._is_stopped = self._is_finished = False
+        self.thread = threading.Thread(target=self._produce, name="shoal-prefetch", daemon=True)
+        self.thread.start()
+
+    def items(self) -> Generator[T, None, None]:
+        """What was read, in order, then the producer's error if there was one."""
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or self._is_finished)
+                if not self._waiting:
+                    break
+                item = self._waiting.popleft()
+                self._changed.notify_all()
+            yield item
+        self.thread.join()
+        if self._error is not None:
+            raise self._error
+
+    def stop(self) -> None:
+        """Ask the thread to end; what waits is dropped."""
+        with self._changed:
+            self._is_stopped = True
+            self._waiting.clear()
+            self._changed.notify_all()
+
+    def _produce(self) -> None:
+        source = iter(self._source)
         try:
             for item in source:
-                with changed:
-                    changed.wait_for(lambda: len(waiting) < depth or is_stopped)
-                    if is_stopped:
+                with self._changed:
+                    self._changed.wait_for(lambda: len(self._waiting) < self._depth or self._is_stopped)
+                    if self._is_stopped:
                         break
-                    waiting.append(item)
-                    changed.notify_all()
+                    self._waiting.append(item)
+                    self._changed.notify_all()
             close = getattr(source, "close", None)
             if close is not None:
                 close()
         except BaseException as raised:  # whatever it is, it belongs to the consumer
-            error.append(raised)
-        with changed:
-            is_finished = True
-            changed.notify_all()
-
-    thread = threading.Thread(target=produce, name="shoal-prefetch", daemon=True)
-    thread.start()
-    try:
-        while True:
-            with changed:
-                changed.wait_for(lambda: waiting or is_finished)
-                if not waiting:
-                    break
-                item = waiting.popleft()
-                changed.notify_all()
-            yield item
-    finally:
-        with changed:
-            is_stopped = True
-            waiting.clear()
-            changed.notify_all()
-        thread.join()
-    if error:
-        raise error[0]
+            self._error = raised
+        with self._changed:
+            self._is_finished = True
+            self._changed.notify_all()
 
 
 def ordered_map(fn: Callable[[T], R], items: Iterable[T], workers: int) -> Generator[R, None, None]:

@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import itertools
 import logging
+import math
 import os
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -26,15 +27,20 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from numpy import ndarray
 
+from shoal.config.predict import seconds_of
 from shoal.errors import ArtifactError, VideoError
 from shoal.io.artifacts import load_table, save_table
-from shoal.io.packets import PacketIndex, decode_between, decode_packets, open_container, packets_of, read_index, seek
-from shoal.types import FrameBatch
+from shoal.io.decoding import STRETCH_FRAMES, decode_frames, decode_packets, stretches
+from shoal.io.packets import PacketIndex, open_container, read_index
+from shoal.io.stream import prefetch_chain
+from shoal.types import FrameBatch, Span
 
 log = logging.getLogger(__name__)
 
 MEBIBYTE = 1 << 20
 REMEMBERED_FROM = 256 * MEBIBYTE  # files from this size on are read through once, not once per command
+HELD_BYTES = 1 << 30  # images that wait while stretches are decoded side by side
+SHORTEST_QUEUE = 4
 ORDER_CHECK_FRAMES = 32  # more than H.264's largest reordering depth (16)
 
 
@@ -126,19 +132,43 @@ def count_frames(path: Path) -> int:
         return len(read_index(container, container.streams.video[0]).pts)
 
 
+def frame_at(info: VideoInfo, place: int | str) -> int:
+    """The frame that is meant: its number, or the first one at a time (``90s``, ``1:30``) after the first frame.
+
+    Raises:
+        ValueError: neither.
+    """
+    if isinstance(place, int):
+        return place
+    seconds = Fraction(seconds_of(place)).limit_denominator(10**6)
+    if not info.index.is_timed:
+        return math.ceil(seconds * info.fps)
+    return int(np.searchsorted(info.index.pts, int(info.index.pts[0]) + math.ceil(seconds / info.index.tick)))
+
+
 def read_frames(
-    path: Path, *, start: int = 0, stop: int | None = None, batch: int = 8, chunk: int = 0
+    path: Path,
+    *,
+    start: int = 0,
+    stop: int | None = None,
+    every: int = 1,
+    batch: int = 8,
+    chunk: int = 0,
+    workers: int = 1,
 ) -> Generator[FrameBatch, None, None]:
     """Decode frames ``start`` to ``stop`` (exclusive) as RGB, exactly.
 
-    Frames that cannot be decoded are missing from the batches' ``frame`` columns.
+    Frames that cannot be decoded are missing from the batches' ``frame`` columns. (One parameter more than usual:
+    these are a range, a shape and a number of threads, and a class for them would say no more.)
 
     Args:
         path: the video.
         start: first frame.
         stop: after the last frame; None = the end.
+        every: ``start`` and every n-th frame after it.
         batch: frames per batch; the last may be smaller.
         chunk: batches do not cross multiples of this; 0 = they may.
+        workers: stretches of the video that are decoded side by side; the frames do not depend on it.
 
     Raises:
         VideoError: see ``probe``.
@@ -149,44 +179,75 @@ def read_frames(
     """
     numbers: list[int] = []
     images: list[ndarray] = []
-    for number, image in read_images(probe(path), start=start, stop=stop):
-        is_new_chunk = bool(numbers) and chunk > 0 and number // chunk != numbers[-1] // chunk
-        if len(numbers) == batch or is_new_chunk:
-            yield FrameBatch(np.array(numbers), np.stack(images))
-            numbers, images = [], []
-        numbers.append(number)
-        images.append(image)
+    with contextlib.closing(_views(probe(path), start, stop, every, workers)) as views:
+        for number, image in views:
+            is_new_chunk = bool(numbers) and chunk > 0 and number // chunk != numbers[-1] // chunk
+            if len(numbers) == batch or is_new_chunk:
+                yield FrameBatch(np.array(numbers), np.stack(images))
+                numbers, images = [], []
+            numbers.append(number)
+            images.append(image)
     if numbers:
         yield FrameBatch(np.array(numbers), np.stack(images))
 
 
 def read_images(
-    info: VideoInfo, *, start: int = 0, stop: int | None = None
+    info: VideoInfo, *, start: int = 0, stop: int | None = None, every: int = 1, workers: int = 1
 ) -> Generator[tuple[int, ndarray], None, None]:
     """Frame numbers and (H, W, 3) uint8 RGB images of one's own, ascending; see ``read_frames``."""
-    to_rgb = VideoReformatter()
-    for number, frame in decode(info, start=start, stop=stop):
-        yield number, _rgb(frame, info, to_rgb)
+    with contextlib.closing(_views(info, start, stop, every, workers)) as views:
+        for number, image in views:
+            yield number, np.array(image)
 
 
 def decode(
-    info: VideoInfo, *, start: int = 0, stop: int | None = None
+    info: VideoInfo, *, start: int = 0, stop: int | None = None, threads: int = 0
 ) -> Generator[tuple[int, av.VideoFrame], None, None]:
     """Decoded frames with their numbers, ascending, in the file's own pixel format and not rotated.
+
+    Args:
+        info: the video.
+        start: first frame.
+        stop: after the last frame; None = the end.
+        threads: of the decoder; 0 = as many as it makes use of.
 
     Raises:
         VideoError: the file cannot be opened.
     """
     stop = info.n_frames if stop is None else min(stop, info.n_frames)
-    if start >= stop:
+    return decode_frames(info.path, info.index, start=start, stop=stop, threads=threads)
+
+
+def _views(
+    info: VideoInfo, start: int, stop: int | None, every: int, workers: int
+) -> Generator[tuple[int, ndarray], None, None]:
+    """Numbers and RGB images, which belong to the decoder, of every ``every``-th frame."""
+    stop = info.n_frames if stop is None else min(stop, info.n_frames)
+    is_split = (workers > 1 or every >= STRETCH_FRAMES) and stop - start > STRETCH_FRAMES
+    pieces = stretches(info.path, info.index, (start, stop)) if is_split else ((start, stop),)
+    threads = 1 if min(workers, len(pieces)) > 1 else 0
+    sources = (_views_of(info, piece, start, every, threads) for piece in pieces)
+    if not threads:
+        for source in sources:
+            with contextlib.closing(source):
+                yield from source
         return
-    with open_container(info.path) as container:
-        found = seek(container, info.index, start)
-        if found is not None:
-            yield from decode_between(info.index, found, start, stop)
-            return
-    with open_container(info.path) as container:
-        yield from decode_between(info.index, (packets_of(container), -1), start, stop)
+    depth = max(SHORTEST_QUEUE, HELD_BYTES // (3 * info.width * info.height * workers))
+    with contextlib.closing(prefetch_chain(sources, workers, depth)) as images:
+        yield from images
+
+
+def _views_of(
+    info: VideoInfo, piece: Span, first: int, every: int, threads: int
+) -> Generator[tuple[int, ndarray], None, None]:
+    """Those of one stretch: ``first``, ``first + every`` and so on, as far as they lie in it."""
+    begin = piece[0] + (first - piece[0]) % every
+    end = piece[1] - (piece[1] - 1 - first) % every
+    to_rgb = VideoReformatter()
+    with contextlib.closing(decode(info, start=begin, stop=end, threads=threads)) as frames:
+        for number, frame in frames:
+            if (number - first) % every == 0:
+                yield number, _rgb(frame, info, to_rgb)
 
 
 def _check_order(path: Path, index: PacketIndex) -> tuple[av.VideoFrame, PacketIndex]:
@@ -250,9 +311,13 @@ def _remembered_index(container: Any, stream: Any, content: str) -> PacketIndex:
 
 
 def _rgb(frame: av.VideoFrame, info: VideoInfo, reformatter: VideoReformatter) -> ndarray:
+    """(H, W, 3) view of a converted frame's own memory: the one copy is made by who needs it."""
     width, height = (info.width, info.height) if info.rotation % 2 == 0 else (info.height, info.width)
-    image = reformatter.reformat(frame, width=width, height=height, format="rgb24", threads=1).to_ndarray()
-    return np.asarray(image if info.rotation == 0 else np.rot90(image, info.rotation))
+    picture = reformatter.reformat(frame, width=width, height=height, format="rgb24", threads=1)
+    plane: Any = picture.planes[0]  # a buffer, which its type does not say
+    rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:height, : 3 * width]
+    image = rows.reshape(height, width, 3)
+    return image if info.rotation == 0 else np.rot90(image, info.rotation)
 
 
 class VideoWriter:

@@ -256,10 +256,15 @@ def _tracks_from_crop(tracks: Tracks, crop: tuple[int, int, int, int] | None) ->
 
 def _exported_tracks(run_dir: Path, card: ModelCard) -> Int64[ndarray, "C"]:
     """Column of each track, -1 = none: of very many tracks only the longest fit into a table."""
-    track = read_spans(run_dir, "tracks", TrackColumn).track
-    n_animals = read_config(run_dir).stitch.n_animals
-    length = np.bincount(track[track >= 0])[: n_animals or None]
-    n_frames = plan_spans(run_dir)[-1][1]
+    n_animals, all_spans = read_config(run_dir).stitch.n_animals, plan_spans(run_dir)
+    length = np.zeros(0, np.int64)
+    for start, stop in all_spans:
+        track = read_spans(run_dir, "tracks", TrackColumn, start=start, stop=stop).track
+        here = np.bincount(track[track >= 0], minlength=len(length))
+        here[: len(length)] += length
+        length = here
+    length = length[: n_animals or None]
+    n_frames = all_spans[-1][1]
     n_kept = max(1, int(EXPORT_BYTES / max(n_frames * card.skeleton.n_keypoints * 3 * 8, 1)))
     if len(length) <= n_kept:
         return np.arange(max(len(length), 1)) if len(length) else np.full(1, -1)

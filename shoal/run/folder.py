@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -14,14 +16,15 @@ from numpy import ndarray
 
 from shoal.config.run import RunConfig, load_config, save_config
 from shoal.errors import ArtifactError, VideoError
-from shoal.io.artifacts import load_table, read_json, span_name, write_atomic, write_json
+from shoal.io.artifacts import json_bytes, load_table, read_json, span_name, write_atomic, write_json, write_once
 from shoal.io.video import VideoInfo, probe
-from shoal.run.plan import spans
+from shoal.run.plan import Part, spans
 from shoal.types import Poses, Skeleton, Span, Tracks, column, concatenate
 
 log = logging.getLogger(__name__)
 
 SUFFIX = ".shoal"
+CLAIMS_TRIED = 20
 T = TypeVar("T")
 
 
@@ -63,19 +66,59 @@ class TrackColumn:
         object.__setattr__(self, "span", tuple(self.span))
 
 
-def find_folder(info: VideoInfo, dest: Path | None = None) -> Path:
+def find_folder(info: VideoInfo, dest: Path | None = None, part: str = "") -> Path:
     """The run folder of a video, existing or not yet.
 
-    ``<stem>.shoal`` beside the video or in ``dest``; with 8 hex of the video's identity in the name where
-    another video has that folder.
+    ``<stem><part>.shoal`` beside the video or in ``dest``; with 8 hex of the video's identity in the name where
+    another video has that folder. ``part`` is the whole video's if empty, see ``plan.part_name``.
     """
     parent = info.path.parent if dest is None else Path(dest)
-    plain = parent / f"{info.path.stem}{SUFFIX}"
-    try:
-        owner = read_json(plain / "video.json")["identity"]
-    except (ArtifactError, KeyError, TypeError):
+    plain = parent / f"{info.path.stem}{part}{SUFFIX}"
+    if _owner(plain) in (None, info.identity):
         return plain
-    return plain if owner == info.identity else parent / f"{info.path.stem}-{info.identity[:8]}{SUFFIX}"
+    return parent / f"{info.path.stem}-{info.identity[:8]}{part}{SUFFIX}"
+
+
+def claim_folder(info: VideoInfo, dest: Path | None = None, part: str = "") -> Path:
+    """As ``find_folder``, and the folder is there and this video's, whoever else looks for one at this moment.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    for _ in range(CLAIMS_TRIED):
+        folder = find_folder(info, dest, part)
+        if _owner(folder) == info.identity:
+            return folder
+        folder.mkdir(parents=True, exist_ok=True)
+        if write_once(folder / "video.json", json_bytes(_about(info, []))):
+            return folder
+        if _owner(folder) is None:  # not written yet, or damaged
+            time.sleep(0.05)
+    write_video(folder, info, [])
+    return folder
+
+
+def folders_of(info: VideoInfo, dest: Path | None = None) -> list[Path]:
+    """The run folders of a video and of its parts, the whole video's first."""
+    parent = info.path.parent if dest is None else Path(dest)
+    names = (f"{info.path.stem}{suffix}" for suffix in ("", f"-{info.identity[:8]}"))
+    found = [path for name in names for path in (parent / f"{name}{SUFFIX}", *sorted(_parts(parent, name)))]
+    return [path for path in found if _owner(path) == info.identity]
+
+
+def _parts(parent: Path, name: str) -> Iterator[Path]:
+    """Folders of parts by their names, which may have any character in them."""
+    for path in parent.iterdir() if parent.is_dir() else ():
+        if path.name.startswith(f"{name}.") and path.suffix == SUFFIX and path.name != f"{name}{SUFFIX}":
+            yield path
+
+
+def _owner(run_dir: Path) -> str | None:
+    """Identity of the video that a folder belongs to, None = of none."""
+    try:
+        return read_json(run_dir / "video.json")["identity"]
+    except (ArtifactError, KeyError, TypeError):
+        return None
 
 
 def open_folder(run_dir: Path) -> dict[str, Any]:
@@ -95,13 +138,16 @@ def open_folder(run_dir: Path) -> dict[str, Any]:
 
 def write_video(run_dir: Path, info: VideoInfo, bad_frames: list[int]) -> None:
     """Write ``video.json``; the path helps people and ``render``, identity decides."""
-    about = {
+    write_json(run_dir / "video.json", _about(info, bad_frames))
+
+
+def _about(info: VideoInfo, bad_frames: list[int]) -> dict[str, Any]:
+    return {
         "path": str(info.path), "identity": info.identity, "timestamps_digest": info.digest,
         "width": info.width, "height": info.height, "fps": str(info.fps), "fps_source": info.fps_source,
         "is_variable": info.is_variable, "start_time": info.start_time, "n_frames": info.n_frames,
         "codec": info.codec, "bad_frames": bad_frames,
     }  # fmt: skip
-    write_json(run_dir / "video.json", about)
 
 
 def find_video(run_dir: Path, video: Path | None = None) -> VideoInfo:
@@ -166,17 +212,40 @@ def read_config(run_dir: Path) -> RunConfig:
     return load_config(path if path.is_file() else None)
 
 
-def plan_spans(run_dir: Path) -> tuple[Span, ...]:
-    """The spans that ``plan.json`` fixed.
+def write_plan(run_dir: Path, n_frames: int, chunk_frames: int, part: Part) -> None:
+    """Write ``plan.json``; a part is named only where it is not the whole video."""
+    plan = {"n_frames": n_frames, "chunk_frames": chunk_frames}
+    if part != Part(0, n_frames):
+        plan |= {"start": part.start, "stop": part.stop, "every": part.every}
+    write_json(run_dir / "plan.json", plan)
+
+
+def read_plan(run_dir: Path) -> tuple[Part, int]:
+    """The frames that ``plan.json`` fixed, and how many of the video's are in a chunk.
 
     Raises:
         ArtifactError: missing or damaged.
     """
     plan = read_json(run_dir / "plan.json")
     try:
-        return spans(int(plan["n_frames"]), int(plan["chunk_frames"]))
-    except (KeyError, TypeError, ValueError) as error:
+        part = Part(int(plan.get("start", 0)), int(plan.get("stop", plan["n_frames"])), int(plan.get("every", 1)))
+        return part, int(plan["chunk_frames"])
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ArtifactError(f"expected a plan, got: {error}\nwhere: {run_dir / 'plan.json'}") from error
+
+
+def read_part(run_dir: Path) -> Part:
+    """The frames that a run looks at."""
+    return read_plan(run_dir)[0]
+
+
+def plan_spans(run_dir: Path) -> tuple[Span, ...]:
+    """The spans that ``plan.json`` fixed.
+
+    Raises:
+        ArtifactError: missing or damaged.
+    """
+    return spans(*read_plan(run_dir))
 
 
 def table_path(run_dir: Path, kind: str, span: Span) -> Path:
@@ -201,6 +270,12 @@ def read_tracks(run_dir: Path, *, kind: str = "tracks", start: int = 0, stop: in
     """Tracks (or ``kind="tracklets"``) of the spans that touch frames ``start`` to ``stop``."""
     poses = read_spans(run_dir, "poses", Poses, start=start, stop=stop)
     return Tracks(poses, read_spans(run_dir, kind, TrackColumn, start=start, stop=stop).track)
+
+
+def each_span(run_dir: Path, *, kind: str = "tracks") -> Iterator[Tracks]:
+    """Tracks (or ``kind="tracklets"``) span by span, one in memory at a time."""
+    for start, stop in plan_spans(run_dir):
+        yield read_tracks(run_dir, kind=kind, start=start, stop=stop)
 
 
 def read_animals(run_dir: Path, *, start: int = 0, stop: int | None = None) -> Tracks:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
-from shoal.types import Span
+import numpy as np
+
+from shoal.types import Decisions, Poses, Span
 
 CHUNK_SECONDS = 60.0  # a kill loses at most about this much work
 SMALLEST, LARGEST = 64, 4096
@@ -21,13 +24,75 @@ def chunk_size(frames_per_second: float) -> int:
     return int(min(max(2 ** math.floor(math.log2(frames)), SMALLEST), LARGEST))
 
 
-def spans(n_frames: int, chunk_frames: int) -> tuple[Span, ...]:
-    """Frame ranges of the chunk files.
+@dataclass(frozen=True)
+class Part:
+    """Which frames of a video a run looks at.
 
-    >>> spans(150, 64)
-    ((0, 64), (64, 128), (128, 150))
+    Attributes:
+        start: the first.
+        stop: after the last.
+        every: ``start`` and every n-th frame after it.
     """
-    return tuple((start, min(start + chunk_frames, n_frames)) for start in range(0, n_frames, chunk_frames))
+
+    start: int
+    stop: int
+    every: int = 1
+
+
+def part_name(part: Part, n_frames: int, crop: tuple[int, int, int, int] | None = None) -> str:
+    """What a run folder of a part of a video is called between the video's name and the suffix; empty = the whole.
+
+    >>> part_name(Part(0, 900), 900), part_name(Part(90, 900, 10), 900), part_name(Part(0, 900), 900, (0, 64, 8, 40))
+    ('', '.frames90-900.every10', '.crop0-64-8-40')
+    """
+    range_ = "" if (part.start, part.stop) == (0, n_frames) else f".frames{part.start}-{part.stop}"
+    every = "" if part.every == 1 else f".every{part.every}"
+    return range_ + every + ("" if crop is None else f".crop{'-'.join(map(str, crop))}")
+
+
+def spans(part: Part, chunk_frames: int) -> tuple[Span, ...]:
+    """Frame ranges of the chunk files; they end at multiples of ``chunk_frames``, wherever the part begins.
+
+    >>> spans(Part(0, 150), 64)
+    ((0, 64), (64, 128), (128, 150))
+    >>> spans(Part(100, 150), 64)
+    ((100, 128), (128, 150))
+    """
+    borders = range(part.start - part.start % chunk_frames, part.stop, chunk_frames)
+    return tuple((max(begin, part.start), min(begin + chunk_frames, part.stop)) for begin in borders)
+
+
+def looked_at(part: Part, span: Span) -> range:
+    """The frames of a span that are looked at.
+
+    >>> list(looked_at(Part(3, 30, 4), (8, 16)))
+    [11, 15]
+    """
+    begin = max(span[0], part.start)
+    return range(begin + (part.start - begin) % part.every, min(span[1], part.stop), part.every)
+
+
+def by_look(poses: Poses, part: Part) -> Poses:
+    """Poses with frames counted as those that were looked at: what lies between them was not missed.
+
+    >>> none = Poses.empty((8, 16), 2)
+    >>> by_look(none, Part(3, 30, 4)).span, by_look(none, Part(3, 30)).span
+    ((2, 4), (8, 16))
+    """
+    if part.every == 1:
+        return poses
+    seen = looked_at(part, (part.start, poses.span[0])), looked_at(part, (part.start, poses.span[1]))
+    return replace(poses, frame=(poses.frame - part.start) // part.every, span=(len(seen[0]), len(seen[1])))
+
+
+def by_frame(decisions: Decisions, part: Part) -> Decisions:
+    """Decisions about poses counted ``by_look``, in the video's own frames again."""
+    if part.every == 1:
+        return decisions
+    frame = part.start + decisions.frame * part.every
+    is_link = (decisions.source >= 0) & (decisions.target >= 0)
+    gap = np.where(is_link, (decisions.gap + 1) * part.every - 1, decisions.gap)
+    return replace(decisions, frame=frame, gap=gap, span=(part.start, part.stop))
 
 
 def missing(all_spans: Sequence[Span], is_done: Callable[[Span], bool]) -> tuple[Span, ...]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,14 +18,14 @@ import numpy as np
 from jaxtyping import Float16
 from numpy import ndarray
 
-from shoal.config.predict import PredictConfig
+from shoal.config.compute import ComputeConfig
 from shoal.config.run import RunConfig
 from shoal.io.artifacts import fingerprint, is_done, load_table, read_entry, save_table, write_entry
 from shoal.io.stream import ordered_map, prefetch
 from shoal.io.video import VideoInfo, read_frames
 from shoal.run.engine import Detect, Engine
-from shoal.run.folder import ModelCard, table_path
-from shoal.run.plan import adjoining, missing
+from shoal.run.folder import ModelCard, plan_spans, read_part, read_plan, table_path
+from shoal.run.plan import Part, adjoining, by_look, looked_at, missing
 from shoal.stages import assemble as assembling
 from shoal.stages import sampling
 from shoal.types import Appearance, Detections, OnProgress, Poses, Span, concatenate, no_progress
@@ -32,6 +33,7 @@ from shoal.types import Appearance, Detections, OnProgress, Poses, Span, concate
 log = logging.getLogger(__name__)
 
 VERSION = 1
+MOST_DECODERS = 4  # more would wait for the keyframes of long groups of pictures to come round
 READ_AHEAD = 4  # batches: smooths over keyframes without holding much memory
 
 
@@ -43,8 +45,9 @@ class Chunk:
     detections: Detections
     unique: Poses
     features: Float16[ndarray, "P D"]
-    bad_frames: tuple[int, ...]
-    seconds: float
+    n_frames: int = 0
+    bad_frames: tuple[int, ...] = ()
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -55,11 +58,17 @@ class Prints:
     assemble: str
 
 
-def fingerprints(info_identity: str, card: ModelCard, config: RunConfig) -> Prints:
-    """Fingerprints of ``predict`` (network) and ``assemble`` (poses and samples); batch sizes do not count."""
-    settings = config.predict.model_dump(mode="json", exclude={"batch_size", "chunk_frames"}) | {"max_peaks": 0}
+def fingerprints(info_identity: str, card: ModelCard, config: RunConfig, part: Part | None = None) -> Prints:
+    """Fingerprints of ``predict`` (network) and ``assemble`` (poses and samples); batch sizes do not count.
+
+    Where a part begins and ends is in the names of its spans; only frames that are left out in between count here.
+    """
+    left_out = {"batch_size", "chunk_frames", "start", "stop", "every"}
+    settings = config.predict.model_dump(mode="json", exclude=left_out) | {"max_peaks": 0}
     if settings["crop"] is None:
         del settings["crop"]  # runs made before there were crops stay valid
+    if part is not None and part.every > 1:
+        settings |= {"every": part.every, "first": part.start % part.every}
     settings |= {"device": card.device, "feature_size": config.sample.feature_size, "cap": peak_cap(config, card)}
     predict = fingerprint("predict", VERSION, settings, checkpoint=card.sha, video=info_identity)
     version = assembling.VERSION * 1000 + sampling.VERSION
@@ -73,10 +82,19 @@ def peak_cap(config: RunConfig, card: ModelCard) -> int:
     return config.predict.max_peaks or 3 * n_animals + 10
 
 
-def measure_speed(info: VideoInfo, detect: Detect, config: PredictConfig, *, seconds: float = 3.0) -> float:
-    """Frames per second of reading and detecting, from the first frames of the video."""
+def n_decoders(config: ComputeConfig) -> int:
+    """Stretches of a video that are decoded side by side."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return config.decode_workers or max(1, min(MOST_DECODERS, cores // 2))
+
+
+def measure_speed(info: VideoInfo, detect: Detect, config: RunConfig, part: Part, *, seconds: float = 3.0) -> float:
+    """Frames per second of reading and detecting, from the first frames of a part."""
     n, started = 0, 0.0
-    batches = read_frames(info.path, batch=config.batch_size)
+    batches = read_frames(
+        info.path, start=part.start, stop=part.stop, every=part.every, batch=config.predict.batch_size,
+        workers=n_decoders(config.compute),
+    )  # fmt: skip
     with contextlib.closing(batches):
         for i, batch in enumerate(batches):
             detect(batch)
@@ -95,42 +113,50 @@ def predict(
     engine: Engine,
     *,
     config: RunConfig,
-    all_spans: Sequence[Span],
     on_progress: OnProgress = no_progress,
     should_stop: Callable[[], object] = lambda: False,
 ) -> bool:
-    """Write detections, poses, unique keypoints and appearance of all spans that lack them.
+    """Write detections, poses, unique keypoints and appearance of all planned spans that lack them.
 
     Returns:
         False if ``should_stop`` ended it before the last span.
     """
-    card = engine.card
-    prints = fingerprints(info.identity, card, config)
+    card, part = engine.card, read_part(run_dir)
+    prints, all_spans = fingerprints(info.identity, card, config, part), plan_spans(run_dir)
     reassemble(run_dir, card=card, config=config, prints=prints, all_spans=all_spans)
     todo = missing(all_spans, lambda span: is_done(run_dir, "predict", prints.predict, span))
-    done = info.n_frames - sum(stop - start for start, stop in todo)
+    total = len(looked_at(part, (part.start, part.stop)))
+    done = total - sum(len(looked_at(part, span)) for span in todo)
     stale = sum(read_entry(run_dir, "predict", span) is not None for span in todo)
     if stale:
         log.warning("%s: %d chunks are of another network or other settings and made again", run_dir.name, stale)
     if todo and done:
         log.info("%s: going on with %d of %d chunks", info.path.name, len(todo), len(all_spans))
-    on_progress("analyze", done, info.n_frames)
+    on_progress("analyze", done, total)
 
     def count(n: int) -> None:
         nonlocal done
         done += n
-        on_progress("analyze", done, info.n_frames)
+        on_progress("analyze", done, total)
 
     def finish(chunk: Chunk) -> Span:
         save_chunk(run_dir, chunk, card=card, config=config, prints=prints)
         return chunk.span
 
     saved = []
-    chunks = _detect_chunks(info, engine, config=config, todo=todo, count=count, should_stop=should_stop)
+    chunks = _detect_chunks(info, engine, config=config, plan=read_plan(run_dir), todo=todo, count=count)
     with contextlib.closing(chunks):
-        for span in ordered_map(finish, chunks, workers=1):
+        for span in ordered_map(finish, _until(should_stop, chunks), workers=1):
             saved.append(span)
     return len(saved) == len(todo)
+
+
+def _until(should_stop: Callable[[], object], chunks: Iterable[Chunk]) -> Generator[Chunk, None, None]:
+    """Chunks up to the one after which a stop was asked for."""
+    for chunk in chunks:
+        yield chunk
+        if should_stop():
+            return
 
 
 def _detect_chunks(
@@ -138,46 +164,37 @@ def _detect_chunks(
     engine: Engine,
     *,
     config: RunConfig,
+    plan: tuple[Part, int],
     todo: Sequence[Span],
     count: Callable[[int], None],
-    should_stop: Callable[[], object],
 ) -> Generator[Chunk, None, None]:
     """Run the network over the missing spans, with one pass of the decoder per gapless stretch."""
+    part, chunk_frames = plan
     for stretch in adjoining(todo):
-        start, stop = stretch[0][0], stretch[-1][1]
-        chunk_frames = stretch[0][1] - stretch[0][0]  # only the video's last span is shorter
-        batches = prefetch(
-            read_frames(info.path, start=start, stop=stop, batch=config.predict.batch_size, chunk=chunk_frames),
-            READ_AHEAD,
-        )
+        wanted = looked_at(part, (stretch[0][0], stretch[-1][1]))
+        frames = read_frames(
+            info.path, start=wanted.start, stop=wanted.stop, every=part.every, batch=config.predict.batch_size,
+            chunk=chunk_frames, workers=n_decoders(config.compute),
+        )  # fmt: skip
+        batches = prefetch(frames, READ_AHEAD)
         seen = ordered_map(lambda batch: (batch.frame, engine.detect(batch)), batches, workers=engine.workers)
         with contextlib.closing(batches), contextlib.closing(seen):
             waiting = next(seen, None)
             for span in stretch:
-                began, parts, frames = time.perf_counter(), [], []
+                began, parts, found = time.perf_counter(), [], set[int]()
                 while waiting is not None and waiting[0][0] < span[1]:
                     parts.append(waiting[1])
-                    frames += waiting[0].tolist()
+                    found.update(waiting[0].tolist())
                     count(len(waiting[0]))
                     waiting = next(seen, None)
-                bad = tuple(sorted(set(range(*span)) - set(frames)))
+                bad = tuple(frame for frame in looked_at(part, span) if frame not in found)
                 count(len(bad))
                 seconds = time.perf_counter() - began
-                feature_size = config.sample.feature_size
-                yield _join(span, parts, card=engine.card, feature_size=feature_size, bad=bad, seconds=seconds)
-                if should_stop():
-                    return
+                chunk = _join(span, parts, engine.card, config.sample.feature_size)
+                yield replace(chunk, n_frames=len(found), bad_frames=bad, seconds=seconds)
 
 
-def _join(
-    span: Span,
-    parts: Sequence[tuple[Detections, Poses, ndarray]],
-    *,
-    card: ModelCard,
-    feature_size: int,
-    bad: tuple[int, ...],
-    seconds: float,
-) -> Chunk:
+def _join(span: Span, parts: Sequence[tuple[Detections, Poses, ndarray]], card: ModelCard, feature_size: int) -> Chunk:
     """Batches -> one chunk; frames that were not read stay empty."""
     detections: list[Detections] = []
     unique: list[Poses] = []
@@ -189,12 +206,9 @@ def _join(
         begin = end
     if not parts:
         none = np.zeros((0, feature_size), np.float16)
-        return Chunk(
-            span, Detections.empty(span), Poses.empty(span, len(card.skeleton.unique)), none,
-            bad, seconds,
-        )  # fmt: skip
+        return Chunk(span, Detections.empty(span), Poses.empty(span, len(card.skeleton.unique)), none)
     features = np.concatenate([part[2] for part in parts])
-    return Chunk(span, concatenate(detections), concatenate(unique), features, bad, seconds)
+    return Chunk(span, concatenate(detections), concatenate(unique), features)
 
 
 def save_chunk(run_dir: Path, chunk: Chunk, *, card: ModelCard, config: RunConfig, prints: Prints) -> None:
@@ -206,7 +220,7 @@ def save_chunk(run_dir: Path, chunk: Chunk, *, card: ModelCard, config: RunConfi
         outputs.append(table_path(run_dir, "unique", span))
         save_table(outputs[1], chunk.unique)
     counts = {
-        "frames": span[1] - span[0] - len(chunk.bad_frames),
+        "frames": chunk.n_frames,
         "bad_frames": list(chunk.bad_frames),
         "peaks": len(chunk.detections),
         "limbs": len(chunk.detections.limb_frame),
@@ -252,7 +266,7 @@ def _assemble_chunk(
     stored = table_path(run_dir, "appearance", span)
     counts = {"animals": len(poses)}
     if features is not None:
-        appearance = _appearance(poses, rows, features, card=card, config=config)
+        appearance = _appearance(poses, rows, features, card=card, config=config, part=read_part(run_dir))
         save_table(stored, appearance)
         outputs.append(stored)
         counts["samples"] = len(appearance)
@@ -265,10 +279,10 @@ def _assemble_chunk(
 
 
 def _appearance(
-    poses: Poses, rows: ndarray, features: Float16[ndarray, "P D"], *, card: ModelCard, config: RunConfig
+    poses: Poses, rows: ndarray, features: Float16[ndarray, "P D"], *, card: ModelCard, config: RunConfig, part: Part
 ) -> Appearance:
     """Features of the animals worth keeping, joined by peak row; NaN where a keypoint is missing."""
-    keep = sampling.worth_keeping(poses, config.sample)
+    keep = sampling.worth_keeping(by_look(poses, part), config.sample)
     wanted = rows[keep]
     values = np.full((*wanted.shape, features.shape[1]), np.nan, np.float16)
     values[wanted >= 0] = features[wanted[wanted >= 0]]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from shoal.config.assemble import suit_dlc
+from shoal.config.predict import PredictConfig
 from shoal.config.run import RunConfig, load_config
 from shoal.errors import ArtifactError, InputError, ShoalError, Stopped
 from shoal.io.artifacts import (
@@ -22,26 +23,29 @@ from shoal.io.artifacts import (
     remove_partial,
     save_table,
     write_entry,
-    write_json,
 )
 from shoal.io.stopping import stop_requests
-from shoal.io.video import VideoInfo, probe
+from shoal.io.video import VideoInfo, frame_at, probe
 from shoal.run.engine import Engine, load_engine
 from shoal.run.folder import (
     TrackColumn,
-    find_folder,
+    claim_folder,
+    each_span,
+    folders_of,
     open_folder,
     plan_spans,
     read_card,
     read_config,
+    read_part,
     read_spans,
     read_tracks,
     table_path,
     write_card,
     write_config,
+    write_plan,
     write_video,
 )
-from shoal.run.plan import chunk_size, missing, spans
+from shoal.run.plan import Part, by_frame, by_look, chunk_size, looked_at, missing, part_name, spans
 from shoal.run.predict import Prints, fingerprints, measure_speed, peak_cap, predict, reassemble
 from shoal.stages import associate as associating
 from shoal.stages import stitch as stitching
@@ -63,6 +67,8 @@ def analyze(
 ) -> Path:
     """Find and track the animals of a video; goes on where an earlier run was stopped.
 
+    A part of the video (``predict.start``, ``stop``, ``every``, ``crop``) has a run folder of its own.
+
     Args:
         video: the file.
         model: a trained network: its file, its folder, or loaded.
@@ -77,26 +83,26 @@ def analyze(
     Raises:
         VideoError: the video cannot be read.
         CheckpointError: the model cannot be read.
+        InputError: no such part, or a place that cannot be written to.
         Stopped: a signal came; the chunk under way was finished.
     """
     config = config or load_config()
     info = probe(Path(video))
     engine = (model if isinstance(model, Engine) else load_engine(Path(model), config)).ready_for(info)
     # as a number: otherwise tracking again with another count of animals would ask for another analysis
-    capped = config.predict.model_copy(update={"max_peaks": peak_cap(config, engine.card)})
-    config = config.model_copy(update={"predict": capped})
+    part = find_part(info, config.predict)
+    resolved = {"max_peaks": peak_cap(config, engine.card), "start": part.start, "stop": part.stop}
+    config = config.model_copy(update={"predict": config.predict.model_copy(update=resolved)})
     if engine.is_dlc:
         config = config.model_copy(update={"assemble": suit_dlc(config.assemble)})
-    run_dir = find_folder(info, dest)
+    run_dir = _claim(info, dest, part_name(part, info.n_frames, config.predict.crop))
     if overwrite:
         for name in TABLES:
             shutil.rmtree(run_dir / name, ignore_errors=True)
-    all_spans = _prepare(run_dir, info, engine, config, is_new=overwrite)
+    all_spans = _prepare(run_dir, info, engine, config, part, is_new=overwrite)
     with stop_requests("the current chunk") as should_stop:
-        is_complete = predict(
-            run_dir, info, engine, config=config, all_spans=all_spans, on_progress=on_progress, should_stop=should_stop,
-        )  # fmt: skip
-    prints = fingerprints(info.identity, engine.card, config)
+        is_complete = predict(run_dir, info, engine, config=config, on_progress=on_progress, should_stop=should_stop)
+    prints = fingerprints(info.identity, engine.card, config, part)
     if not is_complete:
         left = len(_unfinished(run_dir, prints, all_spans))
         raise Stopped(
@@ -127,7 +133,7 @@ def track(run_dir: Path, config: RunConfig | None = None) -> Path:
     about, card, all_spans = open_folder(run_dir), read_card(run_dir), plan_spans(run_dir)
     if config is None:
         config = read_config(run_dir)
-    prints = fingerprints(about["identity"], card, config)
+    prints = fingerprints(about["identity"], card, config, read_part(run_dir))
     reassemble(run_dir, card=card, config=config, prints=prints, all_spans=all_spans)
     unfinished = _unfinished(run_dir, prints, all_spans)
     if unfinished:
@@ -198,7 +204,7 @@ def status(paths: Sequence[Path]) -> list[dict[str, Any]]:
     folders: list[Path] = []
     for path in map(Path, paths):
         if path.is_file():
-            folders.append(find_folder(probe(path)))
+            folders += folders_of(probe(path))
         elif (path / "video.json").is_file():
             folders.append(path)
         elif path.is_dir():
@@ -208,26 +214,48 @@ def status(paths: Sequence[Path]) -> list[dict[str, Any]]:
     return [_status(folder) for folder in folders]
 
 
-def _prepare(run_dir: Path, info: VideoInfo, engine: Engine, config: RunConfig, *, is_new: bool) -> tuple[Span, ...]:
-    """Write what describes the run; the plan is fixed at the first start."""
+def find_part(info: VideoInfo, config: PredictConfig) -> Part:
+    """The frames that the settings mean.
+
+    Raises:
+        InputError: the video has none of them.
+    """
+    start = frame_at(info, config.start)
+    stop = info.n_frames if config.stop is None else min(frame_at(info, config.stop), info.n_frames)
+    if start >= stop:
+        raise InputError(
+            f"expected a part of frames 0-{info.n_frames}, got {config.start} to {config.stop or 'the end'} "
+            f"(frames {start}-{stop})\nwhere: {info.path}",
+            hint="--start and --stop take frames (2700) or times (90s, 1:30, 1:02:30)",
+        )
+    return Part(start, stop, config.every)
+
+
+def _claim(info: VideoInfo, dest: Path | None, name: str) -> Path:
     try:
-        write_video(run_dir, info, [])
+        return claim_folder(info, dest, name)
     except OSError as error:
         raise InputError(
-            f"expected a folder that can be written to, got: {error}\nwhere: {run_dir}",
+            f"expected a folder that can be written to, got: {error}\nwhere: {dest or info.path.parent}",
             hint="--dest DIR puts the results elsewhere",
         ) from error
+
+
+def _prepare(
+    run_dir: Path, info: VideoInfo, engine: Engine, config: RunConfig, part: Part, *, is_new: bool
+) -> tuple[Span, ...]:
+    """Write what describes the run; the plan is fixed at the first start."""
+    write_video(run_dir, info, [])
     write_card(run_dir, engine.card)
     write_config(run_dir, config)
-    plan = run_dir / "plan.json"
-    if is_new or not plan.is_file():
+    if is_new or not (run_dir / "plan.json").is_file():
         frames = config.predict.chunk_frames
         if not frames:
-            speed = measure_speed(info, engine.detect, config.predict) if info.n_frames > 64 else 1.0
-            frames = chunk_size(speed)
-        write_json(plan, {"n_frames": info.n_frames, "chunk_frames": frames})
+            speed = measure_speed(info, engine.detect, config, part) if info.n_frames > 64 else 1.0
+            frames = chunk_size(speed) * part.every
+        write_plan(run_dir, info.n_frames, frames, part)
     planned = plan_spans(run_dir)
-    if config.predict.chunk_frames and planned != spans(info.n_frames, config.predict.chunk_frames):
+    if config.predict.chunk_frames and planned != spans(part, config.predict.chunk_frames):
         log.warning("%s: its plan stays as it was; predict.chunk_frames has no effect", run_dir.name)
     return planned
 
@@ -268,39 +296,55 @@ def _log_summary(run_dir: Path, all_spans: Sequence[Span]) -> None:
 
 
 def _associate(run_dir: Path, config: RunConfig, all_spans: Sequence[Span], expected: str, prints: Prints) -> None:
-    began = time.perf_counter()
-    tracklets, cuts = associating.associate(read_spans(run_dir, "poses", Poses), config.associate)
-    outputs = _save_columns(run_dir, "tracklets", tracklets, all_spans)
-    decisions = run_dir / "cuts.npz"
-    save_table(decisions, cuts)
+    """Tracklets span by span."""
+    began, part = time.perf_counter(), read_part(run_dir)
+    state, outputs = associating.start(config.associate, read_card(run_dir).skeleton.n_keypoints), list[Path]()
+    for span in all_spans:
+        poses = read_spans(run_dir, "poses", Poses, start=span[0], stop=span[1])
+        state, track = associating.follow(state, by_look(poses, part))
+        outputs.append(_save_column(run_dir, "tracklets", TrackColumn(track, span)))
+    cuts = by_frame(associating.cuts(state, _looks(part)), part)
+    outputs.append(run_dir / "cuts.npz")
+    save_table(outputs[-1], cuts)
     write_entry(
-        run_dir, "associate", fingerprint=expected, outputs=[*outputs, decisions],
-        inputs={"assemble": prints.assemble}, seconds=time.perf_counter() - began,
-        counts={"tracklets": tracklets.n_tracks, "cuts": len(cuts)},
+        run_dir, "associate", fingerprint=expected, outputs=outputs, inputs={"assemble": prints.assemble},
+        seconds=time.perf_counter() - began, counts={"tracklets": state.n_started, "cuts": len(cuts)},
     )  # fmt: skip
 
 
 def _stitch(run_dir: Path, config: RunConfig, all_spans: Sequence[Span], expected: str, linked: str) -> None:
-    began = time.perf_counter()
-    tracklets = read_tracks(run_dir, kind="tracklets")
-    tracks, joins = stitching.stitch(tracklets, None, config.stitch)
-    outputs = _save_columns(run_dir, "tracks", tracks, all_spans)
-    decisions = run_dir / "decisions.npz"
-    save_table(decisions, _merge(load_table(run_dir / "cuts.npz", Decisions), joins))
+    """Tracks from what two passes over the tracklets say; then their numbers span by span."""
+    began, part = time.perf_counter(), read_part(run_dir)
+
+    def tracklets_by_look() -> Iterator[Tracks]:
+        for tracklets in each_span(run_dir, kind="tracklets"):
+            yield Tracks(by_look(tracklets.poses, part), tracklets.track)
+
+    number, joins = stitching.solve(tracklets_by_look, None, config.stitch)
+    joins = by_frame(joins, part)
+    outputs: list[Path] = []
+    for span in all_spans:
+        tracklets = read_tracks(run_dir, kind="tracklets", start=span[0], stop=span[1])
+        column = TrackColumn(stitching.relabel(tracklets, number).track, span)
+        outputs.append(_save_column(run_dir, "tracks", column))
+    outputs.append(run_dir / "decisions.npz")
+    save_table(outputs[-1], _merge(load_table(run_dir / "cuts.npz", Decisions), joins))
     write_entry(
-        run_dir, "stitch", fingerprint=expected, outputs=[*outputs, decisions], inputs={"associate": linked},
-        seconds=time.perf_counter() - began, counts={"tracks": tracks.n_tracks, "decisions": len(joins)},
+        run_dir, "stitch", fingerprint=expected, outputs=outputs, inputs={"associate": linked},
+        seconds=time.perf_counter() - began,
+        counts={"tracks": int(number.max(initial=-1)) + 1, "decisions": len(joins)},
     )  # fmt: skip
 
 
-def _save_columns(run_dir: Path, kind: str, tracks: Tracks, all_spans: Sequence[Span]) -> list[Path]:
-    """Write the track column, one file per span."""
-    files: list[Path] = []
-    for span in all_spans:
-        rows = slice(*np.searchsorted(tracks.poses.frame, span).tolist())
-        files.append(table_path(run_dir, kind, span))
-        save_table(files[-1], TrackColumn(tracks.track[rows], span))
-    return files
+def _looks(part: Part) -> Span:
+    """The span of a part as ``by_look`` counts it."""
+    return (part.start, part.stop) if part.every == 1 else (0, len(looked_at(part, (part.start, part.stop))))
+
+
+def _save_column(run_dir: Path, kind: str, column: TrackColumn) -> Path:
+    path = table_path(run_dir, kind, column.span)
+    save_table(path, column)
+    return path
 
 
 def _merge(a: Decisions, b: Decisions) -> Decisions:
@@ -315,11 +359,13 @@ def _status(run_dir: Path) -> dict[str, Any]:
     about = open_folder(run_dir)
     row: dict[str, Any] = {"run": str(run_dir), "frames": about["n_frames"], "bad_frames": len(about["bad_frames"])}
     try:
-        prints = fingerprints(about["identity"], read_card(run_dir), read_config(run_dir))
+        part = read_part(run_dir)
+        prints = fingerprints(about["identity"], read_card(run_dir), read_config(run_dir), part)
         all_spans = plan_spans(run_dir)
     except ShoalError as error:
         return row | {"state": "damaged", "why": error.message}
     left = _unfinished(run_dir, prints, all_spans)
+    row["frames"] = len(looked_at(part, (part.start, part.stop)))
     row |= {"chunks": len(all_spans), "chunks_done": len(all_spans) - len(left)}
     stitched = read_entry(run_dir, "stitch")
     seconds = [e["seconds"] for span in all_spans if (e := read_entry(run_dir, "predict", span))]

@@ -25,7 +25,7 @@ from scipy.optimize import linear_sum_assignment
 from shoal.config.associate import AssociateConfig
 from shoal.stages import similarity
 from shoal.stages.similarity import Shapes
-from shoal.types import DECISION_KINDS, DECISION_REASONS, Decisions, Poses, Tracks, select
+from shoal.types import DECISION_KINDS, DECISION_REASONS, Decisions, Poses, Span, Tracks, select
 
 VERSION = 2
 
@@ -104,12 +104,25 @@ def associate(poses: Poses, config: AssociateConfig) -> tuple[Tracks, Decisions]
     >>> associate(poses, AssociateConfig())[0].track.tolist()
     [0, 0, 0, 0]
     """
-    state = start(config, poses.n_keypoints)
+    state, track = follow(start(config, poses.n_keypoints), poses)
+    return Tracks(poses, track), cuts(state, poses.span)
+
+
+def follow(state: State, poses: Poses) -> tuple[State, Int64[ndarray, "M"]]:
+    """Take in the frames of one span.
+
+    Args:
+        state: from ``start`` or the span before; changed in place.
+        poses: the animals of the next frames.
+
+    Returns:
+        The state and the tracklet number of each animal, -1 for rows without a keypoint.
+    """
     track = np.full(len(poses), -1)
     bounds = np.flatnonzero(np.r_[True, poses.frame[1:] != poses.frame[:-1], True]) if len(poses) else np.zeros(1, int)
     for first, last in pairwise(bounds):
         state, track[first:last] = step(state, select(poses, np.arange(first, last)))
-    return Tracks(poses, track), _decisions(state, poses.span)
+    return state, track
 
 
 def step(state: State, poses_of_frame: Poses) -> tuple[State, Int64[ndarray, "M"]]:
@@ -319,8 +332,8 @@ def _correct(state: State, rows: Int64[ndarray, "n"], frame: int, seen: _Seen, c
     state.last[rows] = frame
 
 
-def _decisions(state: State, span: tuple[int, int]) -> Decisions:
-    """The cuts as a table."""
+def cuts(state: State, span: Span) -> Decisions:
+    """The cuts of all frames so far as a table."""
     if not state.cuts:
         return Decisions.empty(span)
     frame, source, target, gap, cost, margin, reason = (np.array(c) for c in zip(*state.cuts, strict=True))

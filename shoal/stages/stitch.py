@@ -21,10 +21,11 @@ from numpy import ndarray
 from scipy.optimize import linear_sum_assignment
 
 from shoal.config.stitch import StitchConfig
-from shoal.stages.motion import Motion, Nodes, describe_tracklets, learn_motion, ordered_rows
-from shoal.types import DECISION_KINDS, DECISION_REASONS, Decisions, Evidence, Tracks
+from shoal.stages.motion import Motion, learn_motion
+from shoal.stages.survey import Nodes, Parts, survey
+from shoal.types import DECISION_KINDS, DECISION_REASONS, Decisions, Evidence, Span, Tracks
 
-VERSION = 1
+VERSION = 2
 
 FILL = 2.0  # nats in favour of filling a gap: an animal that is followed is somewhere
 MAX_WEIGHED = 2_000_000  # pairs that a weight function is asked about, over all tracklets
@@ -67,13 +68,31 @@ def stitch(
     >>> tracks.track.tolist(), len(decisions)
     ([0, 0, 0, 0, 0, 0], 1)
     """
-    rows = ordered_rows(tracklets)
-    nodes = describe_tracklets(tracklets, rows)
+    number, decisions = solve(lambda: (tracklets,), evidence, config, weight=weight)
+    return relabel(tracklets, number), decisions
+
+
+def solve(
+    parts: Parts, evidence: Evidence | None, config: StitchConfig, *, weight: Weight | None = None
+) -> tuple[Int64[ndarray, "T"], Decisions]:
+    """As ``stitch``, of tracklets that come in adjoining spans: only one is in memory, and spans do not matter.
+
+    Args:
+        parts: gives the spans in order; called twice.
+        evidence: as in ``stitch``.
+        config: as in ``stitch``.
+        weight: as in ``stitch``.
+
+    Returns:
+        The track of each tracklet number, -1 = none; ``relabel`` applies it to each span. The decisions.
+    """
+    known = survey(parts)
+    nodes = known.nodes
     if not len(nodes.number):
-        return Tracks(tracklets.poses, np.full(len(tracklets), -1)), Decisions.empty(tracklets.span)
-    motion = learn_motion(tracklets, rows, nodes)
+        return np.full(known.n_tracklets, -1), Decisions.empty(known.span)
+    motion = learn_motion(known)
     gain = _gains(nodes, config)
-    ends = _end_costs(nodes, motion, tracklets.span, config)
+    ends = _end_costs(nodes, motion, known.span, config)
     usable = nodes.n >= config.min_length
     if usable.sum() < (config.n_animals if config.count == "exact" else 1):
         usable[:] = True
@@ -85,8 +104,16 @@ def stitch(
     _insert(paths, nodes, price, gain, config)
     paths.sort(key=lambda path: (nodes.first[path[0]], nodes.number[path[0]]))
     bonus = {(int(chosen[a]), int(chosen[b])): float(x) for a, b, _, x in zip(*joins, strict=True) if x}
-    decisions = _decisions(tracklets, nodes, paths, price, bonus, ends, config)
-    return _tracks(tracklets, nodes, paths, config), decisions
+    decisions = _decisions(known.span, nodes, paths, price, bonus, ends, config)
+    return _numbers(known.n_tracklets, nodes, paths, config), decisions
+
+
+def relabel(tracklets: Tracks, number: Int64[ndarray, "T"]) -> Tracks:
+    """The same rows with the track of each tracklet, from ``solve``, in place of the tracklet's number."""
+    known = tracklets.track >= 0
+    track = np.full(len(tracklets), -1)
+    track[known] = number[tracklets.track[known]]
+    return Tracks(tracklets.poses, track)
 
 
 def _take(nodes: Nodes, rows: Int64[ndarray, "n"]) -> Nodes:
@@ -297,19 +324,19 @@ def _insertion_costs(
     return cost, place
 
 
-def _tracks(tracklets: Tracks, nodes: Nodes, paths: list[list[int]], config: StitchConfig) -> Tracks:
-    """Number the rows: animals, then leftovers."""
-    number = np.full(max(tracklets.n_tracks, 1), -1)
+def _numbers(n: int, nodes: Nodes, paths: list[list[int]], config: StitchConfig) -> Int64[ndarray, "T"]:
+    """Track of each of ``n`` tracklet numbers: animals, then leftovers."""
+    number = np.full(n, -1)
     for p, path in enumerate(paths):
         number[nodes.number[path]] = p
     left = nodes.number[number[nodes.number] < 0]
     known = config.n_animals if config.count != "unknown" else 0
     number[left] = max(known, len(paths)) + np.arange(len(left))
-    return Tracks(tracklets.poses, np.where(tracklets.track >= 0, number[tracklets.track], -1))
+    return number
 
 
 def _decisions(
-    tracklets: Tracks,
+    span: Span,
     nodes: Nodes,
     paths: list[list[int]],
     price: Price,
@@ -320,7 +347,7 @@ def _decisions(
     """Every join, every start and end that is not the video's, every leftover.
 
     Args:
-        tracklets: the input.
+        span: frames covered.
         nodes: described tracklets.
         paths: positions in ``nodes``.
         price: of joins without evidence.
@@ -329,7 +356,7 @@ def _decisions(
         config: the costs.
     """
     found: list[tuple[str, str, int, int, int, int, float]] = []
-    inside = ~_at_video_edge(nodes, tracklets.span)
+    inside = ~_at_video_edge(nodes, span)
     first, last, number = nodes.first.tolist(), nodes.last.tolist(), nodes.number.tolist()
     for path in paths:
         for i, j, motion in zip(path, path[1:], price(path[:-1], path[1:]).tolist(), strict=False):
@@ -346,9 +373,9 @@ def _decisions(
     found += [("start", "leftover", first[i], -1, number[i], 0, np.nan) for i in range(len(number)) if i not in on_path]
     found.sort(key=lambda row: (row[2], row[0], row[3], row[4]))
     if not found:
-        return Decisions.empty(tracklets.span)
+        return Decisions.empty(span)
     kind, reason, frame, source, target, gap, cost = (np.array(c) for c in zip(*found, strict=True))
     kinds = np.array([DECISION_KINDS.index(k) for k in kind])
     reasons = np.array([DECISION_REASONS.index(r) for r in reason])
     unknown = np.full(len(found), np.nan)
-    return Decisions(kinds, frame, source, target, gap, cost, unknown, unknown, reasons, tracklets.span)
+    return Decisions(kinds, frame, source, target, gap, cost, unknown, unknown, reasons, span)

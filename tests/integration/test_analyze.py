@@ -224,8 +224,8 @@ def test_unreadable_frames_stay_empty(blobs, tmp_path, monkeypatch):
 
     decode = reading.decode
 
-    def with_gaps(info, *, start=0, stop=None):
-        for number, frame in decode(info, start=start, stop=stop):
+    def with_gaps(info, *, start=0, stop=None, threads=0):
+        for number, frame in decode(info, start=start, stop=stop, threads=threads):
             if number not in (5, *range(60, 130), 149):
                 yield number, frame
 

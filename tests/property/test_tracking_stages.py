@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -13,11 +14,12 @@ from shoal.config.assemble import AssembleConfig
 from shoal.config.associate import AssociateConfig
 from shoal.config.sample import SampleConfig
 from shoal.config.stitch import StitchConfig
+from shoal.stages import size, survey
 from shoal.stages.assemble import assemble
-from shoal.stages.associate import associate, start, step
+from shoal.stages.associate import associate, cuts, follow, start, step
 from shoal.stages.sampling import worth_keeping
-from shoal.stages.stitch import stitch
-from shoal.types import Detections, Evidence, Poses, Tracks, concatenate, select
+from shoal.stages.stitch import relabel, solve, stitch
+from shoal.types import Decisions, Detections, Evidence, Poses, Tracks, concatenate, select
 
 seeds = st.integers(0, 2**32 - 1)
 quick = settings(max_examples=30, deadline=None)
@@ -194,6 +196,77 @@ def test_association_does_not_depend_on_order_place_or_chunks(seed):
         state, ids = step(state, select(poses, np.flatnonzero(poses.frame == frame)))
         numbers += ids.tolist()
     assert numbers == plain.tolist()
+
+
+def cut_into_spans(table: Poses | Tracks, rng: np.random.Generator) -> list:
+    """The table in adjoining spans of any length, some without a row."""
+    start, stop = table.span
+    at = np.unique(np.r_[start, rng.integers(start, stop + 1, int(rng.integers(0, 6))), stop])
+    frame = table.frame if isinstance(table, Poses) else table.poses.frame
+    parts = []
+    for a, b in pairwise(at.tolist()):
+        part = select(table, np.flatnonzero((frame >= a) & (frame < b)))
+        if isinstance(part, Poses):
+            parts.append(replace(part, span=(a, b)))
+        else:
+            parts.append(Tracks(replace(part.poses, span=(a, b)), part.track))
+    return parts
+
+
+def bytes_of(table: Decisions | Poses) -> list[bytes]:
+    return [getattr(table, f.name).tobytes() for f in fields(table) if f.name != "span"]
+
+
+@quick
+@given(seeds)
+def test_association_of_spans_is_that_of_the_whole(seed):
+    rng = np.random.default_rng(seed)
+    poses = some_poses(rng)
+    tracklets, refused = associate(poses, AssociateConfig())
+    state, found = start(AssociateConfig(), poses.n_keypoints), []
+    for part in cut_into_spans(poses, rng):
+        state, track = follow(state, part)
+        found += track.tolist()
+    assert found == tracklets.track.tolist()
+    assert bytes_of(cuts(state, poses.span)) == bytes_of(refused)
+
+
+def long_swimmers(rng: np.random.Generator) -> Tracks:
+    """Tracklets long enough to learn motion and sizes from, some with gaps, some very short."""
+    n_frames, n = int(rng.choice([60, 300])), int(rng.integers(1, 12))
+    centre = np.cumsum(rng.normal(0, 2, (n_frames, n, 2)), axis=0) + 80 * np.arange(n)[:, None]
+    length = rng.uniform(30, 60, n) * np.exp(rng.normal(0, 0.05, (n_frames, n)))
+    xy = centre[:, :, None] + length[..., None, None] * np.array([(-0.5, 0.1), (0, 0), (0.5, 0)])
+    xy[rng.random(xy.shape[:3]) < 0.1] = np.nan
+    frame, animal = np.nonzero(rng.random((n_frames, n)) < rng.choice([1.0, 0.95]))
+    piece = frame // int(rng.choice([37, 150, 300])) * n + animal
+    number = np.unique(piece, return_inverse=True)[1]
+    number[rng.random(len(number)) < 0.01] = -1
+    item = np.concatenate([np.arange(c) for c in np.bincount(frame, minlength=n_frames)])
+    score = rng.uniform(0, 1, len(frame))
+    poses = Poses(frame, item, xy[frame, animal], np.ones((len(frame), 3)), score, (0, n_frames))
+    return Tracks(poses, number)
+
+
+@pytest.mark.parametrize("make", [long_swimmers, lambda rng: associate(some_poses(rng), AssociateConfig())[0]])
+@settings(max_examples=12, deadline=None)
+@given(seed=seeds)
+def test_stitching_of_spans_is_that_of_the_whole(make, seed):
+    rng = np.random.default_rng(seed)
+    tracklets, config = make(rng), config_of(rng)
+    parts = cut_into_spans(tracklets, rng)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(size, "MAX_KEPT", int(rng.choice([50, 4096])))
+        patch.setattr(survey, "N_SAMPLES", int(rng.choice([30, 3000])))
+        patch.setattr(survey, "BLOCK", 7)
+        number, decisions = solve(lambda: parts, None, config)
+        patch.setattr(survey, "BLOCK", 4096)
+        whole, expected = stitch(tracklets, None, config)
+        assert [c.tobytes() for c in survey.survey(lambda: parts).nodes] == [
+            c.tobytes() for c in survey.survey(lambda: (tracklets,)).nodes
+        ]
+    assert [n for part in parts for n in relabel(part, number).track.tolist()] == whole.track.tolist()
+    assert bytes_of(decisions) == bytes_of(expected)
 
 
 def check_tracks(tracks: Tracks, tracklets: Tracks, config: StitchConfig) -> None:

@@ -180,7 +180,7 @@ def write_pose_table(path: Path, table: PoseTable, *, key: str, layout: Layout) 
 def write_pose_parts(path: Path, parts: Iterable[PoseTable], *, key: str, layout: Layout = "table") -> None:
     """As ``write_pose_table``, of a table that comes in pieces of rows with equal columns: only one is in memory.
 
-    A table whose column names do not fit the table layout is gathered and written as fixed.
+    A table whose column names do not fit the table layout is written as fixed.
     """
     if path.suffix == ".csv":
         for i, part in enumerate(parts):
@@ -189,18 +189,12 @@ def write_pose_parts(path: Path, parts: Iterable[PoseTable], *, key: str, layout
     pieces = iter(parts)
     first = _data_frame(next(pieces))
     rest = (_data_frame(part) for part in pieces)
-    # pandas writes nothing at all for a table without rows
-    if layout == "fixed" or not len(first):
-        _write_fixed(path, pd.concat([first, *rest]), key)
-        return
-    try:
-        _append(path, first, (), key)
-    except tables.HDF5ExtError:
-        # the table layout keeps all column names in one 64 KiB attribute; fixed has no such limit and reads alike
-        logger.info("%s: %d columns do not fit the table layout, written as fixed", path.name, first.shape[1])
-        _write_fixed(path, pd.concat([first, *rest]), key)
-        return
-    _append(path, None, rest, key)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTables on long attributes and names with spaces
+        # pandas writes nothing at all for a table without rows
+        if layout == "fixed" or not len(first) or not _append(path, first, rest, key):
+            _write_fixed(path, first, rest, key)
+        _mark_version(path, key)
 
 
 def _data_frame(table: PoseTable) -> pd.DataFrame:
@@ -216,30 +210,48 @@ def _data_frame(table: PoseTable) -> pd.DataFrame:
     return pd.DataFrame(table.values, columns=columns, index=index)
 
 
-def _write_fixed(path: Path, frame: pd.DataFrame, key: str) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # PyTables on long attributes and names with spaces
-        frame.to_hdf(path, key=key, mode="w", format="fixed")
-    _mark_version(path, key)
+def _write_fixed(path: Path, first: pd.DataFrame, rest: Iterable[pd.DataFrame], key: str) -> None:
+    """Pandas writes ``first``; where there is more, its arrays of rows and values become ones that grow."""
+    first.to_hdf(path, key=key, mode="w", format="fixed")
+    more = next(iter(rest), None)
+    if more is None:
+        return
+    with tables.open_file(str(path), "a") as file:
+        grown = {name: _growing(file, f"/{key}/{name}") for name in ("axis1", "block0_values")}
+        while more is not None:
+            grown["axis1"].append(more.index.to_numpy())
+            grown["block0_values"].append(more.to_numpy())
+            more = next(iter(rest), None)
 
 
-def _append(path: Path, first: pd.DataFrame | None, rest: Iterable[pd.DataFrame], key: str) -> None:
-    """Begin a file with ``first``, or end one with ``rest``."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # as above
-        with pd.HDFStore(str(path), mode="w" if first is not None else "a") as store:
-            if first is not None:
-                store.append(key, first, format="table", nan_rep="nan", index=False)
-                return
-            for frame in rest:
-                store.append(key, frame, format="table", nan_rep="nan", index=False)
-            store.create_table_index(key, columns=True)
-    _mark_version(path, key)
+def _growing(file: tables.File, place: str) -> tables.EArray:
+    """An array of a file made one that rows can be appended to, with everything that pandas noted about it."""
+    old = file.get_node(place)
+    noted = {name: old._v_attrs[name] for name in old._v_attrs._v_attrnamesuser}
+    values, parent, name = old.read(), old._v_parent, old._v_name
+    file.remove_node(old)
+    new = file.create_earray(parent, name, obj=values)
+    for key, value in noted.items():
+        new._v_attrs[key] = value
+    return new
+
+
+def _append(path: Path, first: pd.DataFrame, rest: Iterable[pd.DataFrame], key: str) -> bool:
+    """Write a table row by row; False if the names of its columns do not fit."""
+    with pd.HDFStore(str(path), mode="w") as store:
+        try:
+            store.append(key, first, format="table", nan_rep="nan", index=False)
+        except tables.HDF5ExtError:
+            # the table layout keeps all column names in one 64 KiB attribute; fixed has no such limit and reads alike
+            logger.info("%s: %d columns do not fit the table layout, written as fixed", path.name, first.shape[1])
+            return False
+        for frame in rest:
+            store.append(key, frame, format="table", nan_rep="nan", index=False)
+        store.create_table_index(key, columns=True)
+    return True
 
 
 def _mark_version(path: Path, key: str) -> None:
     """Pandas 3 leaves the version out and pandas 2 (DLC's) then takes the file for a prehistoric one."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with tables.open_file(str(path), "a") as file:
-            file.get_node(f"/{key}")._v_attrs.pandas_version = "0.15.2"
+    with tables.open_file(str(path), "a") as file:
+        file.get_node(f"/{key}")._v_attrs.pandas_version = "0.15.2"

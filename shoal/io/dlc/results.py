@@ -12,7 +12,7 @@ from numpy import ndarray
 
 from shoal.errors import ProjectError
 from shoal.io.dlc.pose_table import SINGLE, PoseTable, read_pose_table, split_points, write_pose_parts
-from shoal.types import Poses, Skeleton, Span, Tracks
+from shoal.types import Poses, Skeleton, Span, Tracks, select
 
 _COORDS = ("x", "y", "likelihood")
 TRACKS_KEY, POSES_KEY = "tracks", "df_with_missing"
@@ -74,12 +74,22 @@ def write_track_parts(
 
     def tables() -> Iterator[PoseTable]:
         for i, (tracks, unique) in enumerate(parts):
-            rows = np.flatnonzero((tracks.track >= 0) & (tracks.track < len(individuals)))
-            first = 0 if i == 0 else tracks.span[0]
-            values = _spread(tracks.poses, rows, tracks.track[rows].astype(np.int64), len(individuals), first)
-            yield _pose_table(values, first, skeleton=skeleton, individuals=individuals, scorer=scorer, unique=unique)
+            known = np.flatnonzero((tracks.track >= 0) & (tracks.track < len(individuals)))
+            named = select(tracks, known)
+            for piece in _pieces((0 if i == 0 else tracks.span[0], tracks.span[1]), n_columns):
+                yield _pose_table(
+                    named, piece, skeleton=skeleton, individuals=individuals, scorer=scorer, unique=unique
+                )
 
-    write_pose_parts(path, _small(tables()), key=key)
+    n_columns = 3 * (len(individuals) * skeleton.n_keypoints + len(skeleton.unique))
+    write_pose_parts(path, tables(), key=key)
+
+
+def _pieces(span: Span, n_columns: int) -> Iterator[Span]:
+    """Rows whose dense copies, here and in pandas, stay small however many columns there are."""
+    step = max(1, PIECE_VALUES // max(n_columns, 1))
+    for start in range(span[0], max(span[1], span[0] + 1), step):
+        yield start, min(start + step, span[1])
 
 
 def name_tracks(names: Sequence[str], n_tracks: int) -> tuple[str, ...]:
@@ -207,48 +217,36 @@ def make_poses(
     return Poses(frame, number_within(np.asarray(frame)), xy, confidence, score, span)
 
 
-def _spread(
-    poses: Poses, rows: Int64[ndarray, "R"], place: Int64[ndarray, "R"], n: int, first: int
-) -> Float64[ndarray, "F n K 3"]:
-    """Animal rows into a dense (frame, place) array, NaN elsewhere; frames from ``first`` to the end of the span."""
-    frame = poses.frame[rows]
+def _spread(poses: Poses, place: Int64[ndarray, "M"], n: int, span: Span) -> Float64[ndarray, "F n K 3"]:
+    """Animal rows into a dense (frame, place) array of the frames of ``span``, NaN elsewhere."""
+    rows = slice(*np.searchsorted(poses.frame, span).tolist())
+    frame, place = poses.frame[rows] - span[0], place[rows]
     key = frame * max(n, 1) + place
     if len(np.unique(key)) < len(key):
         raise ValueError("write_tracks: expected at most one row per track and frame, got two")
-    values = np.full((poses.span[1] - first, n, poses.n_keypoints, 3), np.nan)
-    values[frame - first, place, :, :2] = poses.xy[rows]
-    values[frame - first, place, :, 2] = np.where(np.isnan(poses.xy[rows, :, 0]), np.nan, poses.confidence[rows])
+    values = np.full((span[1] - span[0], n, poses.n_keypoints, 3), np.nan)
+    values[frame, place, :, :2] = poses.xy[rows]
+    values[frame, place, :, 2] = np.where(np.isnan(poses.xy[rows, :, 0]), np.nan, poses.confidence[rows])
     return values
 
 
 def _pose_table(
-    values: Float64[ndarray, "F I K 3"],
-    first: int,
+    tracks: Tracks,
+    span: Span,
     *,
     skeleton: Skeleton,
     individuals: Sequence[str],
     scorer: str,
     unique: Poses | None,
 ) -> PoseTable:
-    n_frames = len(values)
+    n_frames = span[1] - span[0]
     columns = [(scorer, i, k, c) for i in individuals for k in skeleton.keypoints for c in _COORDS]
+    values = _spread(tracks.poses, tracks.track.astype(np.int64), len(individuals), span)
     flat = values.reshape(n_frames, len(columns))
     if skeleton.unique:
-        single = np.full((n_frames, 1, len(skeleton.unique), 3), np.nan)
-        if unique is not None:
-            rows = np.flatnonzero((unique.frame >= first) & (unique.frame < first + n_frames))
-            seen = _spread(unique, rows, np.zeros(len(rows), np.int64), 1, first)[:n_frames]
-            single[: len(seen)] = seen
+        once = unique if unique is not None else Poses.empty(span, len(skeleton.unique))
+        single = _spread(once, np.zeros(len(once), np.int64), 1, span)
         flat = np.column_stack([flat, single.reshape(n_frames, 3 * len(skeleton.unique))])
         columns += [(scorer, SINGLE, k, c) for k in skeleton.unique for c in _COORDS]
-    index = tuple((str(first + i),) for i in range(n_frames))
+    index = tuple((str(frame),) for frame in range(*span))
     return PoseTable(tuple(columns), index, flat)
-
-
-def _small(tables: Iterable[PoseTable]) -> Iterator[PoseTable]:
-    """The same rows in pieces whose copies in pandas stay small."""
-    for table in tables:
-        step = max(1, PIECE_VALUES // max(table.values.shape[1], 1))
-        for start in range(0, max(len(table.values), 1), step):
-            stop = start + step
-            yield PoseTable(table.columns, table.index[start:stop], table.values[start:stop])

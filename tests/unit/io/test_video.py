@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import runpy
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import cv2
@@ -15,56 +17,9 @@ from shoal.errors import VideoError
 from shoal.io import video
 from shoal.io.video import VideoWriter, probe, read_frames
 
-BITS, BAR, SIDE = 9, 10, 32
-
-
-def picture(number: int, *, width: int = BITS * BAR + 6, height: int = SIDE) -> np.ndarray:
-    image = np.full((height, width, 3), 16, np.uint8)
-    for bit in range(BITS):
-        if number >> bit & 1:
-            image[:, bit * BAR + 2 : bit * BAR + 8] = 235
-    return image
-
-
-def number_in(image: np.ndarray) -> int:
-    return sum(int(image[:, bit * BAR + 3 : bit * BAR + 7].mean() > 128) << bit for bit in range(BITS))
-
-
-def numbers_in(path: Path, **where: int) -> tuple[list[int], list[int]]:
-    frames: list[int] = []
-    shown: list[int] = []
-    for batch in read_frames(path, **where):
-        frames += batch.frame.tolist()
-        shown += [number_in(image) for image in batch.images]
-    return frames, shown
-
-
-def encode(
-    path: Path, stamps: list[int], *, codec: str = "libx264", pix_fmt: str = "yuv420p", rate: int = 25, **options: str
-) -> Path:
-    """Frame i, showing i, with presentation time stamps[i] / rate."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=rate, options=options)
-        stream.width, stream.height, stream.pix_fmt = BITS * BAR + 6, SIDE, pix_fmt
-        stream.codec_context.time_base = Fraction(1, rate)
-        for number, stamp in enumerate(stamps):
-            frame = av.VideoFrame.from_ndarray(picture(number), format="rgb24").reformat(format=pix_fmt)
-            frame.pts, frame.time_base = stamp, Fraction(1, rate)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    return path
-
-
-def remux(source: Path, target: Path, restamp, *, format: str | None = None, **options: str) -> Path:
-    """Copy packets; ``restamp(i, packet)`` changes the i-th in decoding order, or returns False to drop it."""
-    with av.open(str(source)) as reader, av.open(str(target), "w", format=format, options=options) as writer:
-        stream = writer.add_stream_from_template(reader.streams.video[0])
-        for i, packet in enumerate(reader.demux(video=0)):
-            if packet.size == 0 or restamp(i, packet) is False:
-                continue
-            packet.stream = stream
-            writer.mux(packet)
-    return target
+film = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("numbered.py"))))
+BITS, BAR, SIDE = film.BITS, film.BAR, film.SIDE
+picture, numbers_in, encode, remux = film.picture, film.numbers_in, film.encode, film.remux
 
 
 @pytest.fixture(scope="module")

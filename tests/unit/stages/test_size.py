@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from shoal.config.stitch import StitchConfig
-from shoal.stages.motion import describe_tracklets, learn_motion, ordered_rows
+from shoal.stages.motion import learn_motion
 from shoal.stages.stitch import stitch
+from shoal.stages.survey import survey
 from shoal.types import Poses, Tracks
 
 
@@ -27,9 +28,8 @@ def tank(lengths, *, spread, gap=None, seed=0, n_frames=200):
 
 
 def described(tracks):
-    rows = ordered_rows(tracks)
-    nodes = describe_tracklets(tracks, rows)
-    return nodes, learn_motion(tracks, rows, nodes)
+    known = survey(lambda: (tracks,))
+    return known.nodes, learn_motion(known)
 
 
 def test_sizes_and_their_spread_are_measured():

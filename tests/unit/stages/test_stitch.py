@@ -311,14 +311,15 @@ def test_the_paths_are_the_cheapest_there_are(seed, jit):
 
 def test_candidates_without_jit_are_the_same_and_the_shortcut_loses_none():
     from shoal.stages.kernels import stitch as kernels
-    from shoal.stages.motion import describe_tracklets, learn_motion, ordered_rows
+    from shoal.stages.motion import learn_motion
     from shoal.stages.stitch import _model
+    from shoal.stages.survey import survey
 
     path = np.cumsum(np.random.default_rng(1).normal(0, 3, (400, 4, 2)), axis=0) + np.arange(4)[:, None] * 60
     tracklets = tracklets_of(*((f, path[f : f + 17, a]) for f in range(0, 400, 20) for a in range(4)), span=(0, 400))
-    rows = ordered_rows(tracklets)
-    nodes = describe_tracklets(tracklets, rows)
-    model = _model(nodes, learn_motion(tracklets, rows, nodes))
+    known = survey(lambda: (tracklets,))
+    nodes = known.nodes
+    model = _model(nodes, learn_motion(known))
     found = kernels.candidates(nodes.first, nodes.last, 10**9, 5, 4000, model)
     slow = kernels.candidates.py_func(nodes.first, nodes.last, 10**9, 5, 4000, model)
     for fast_column, slow_column in zip(found, slow, strict=True):
