@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -17,15 +15,15 @@ from shoal.errors import InputError
 from shoal.io.artifacts import load_table
 from shoal.io.canvas import Canvas
 from shoal.io.overlay import Draw, ring_drawer
-from shoal.io.video import VideoInfo
-from shoal.run.folder import find_video, read_config, read_tracks
+from shoal.io.video import VideoInfo, frame_at
+from shoal.run.folder import find_video, read_config, read_part, read_tracks
+from shoal.run.plan import looked_at
 from shoal.run.render import draw_video, file_ending, run_drawer, time_of
 from shoal.types import DECISION_KINDS, DECISION_REASONS, Decisions, OnProgress, Span, no_progress
 
 WORST = 5
 """Clips of ``worst`` without a number."""
 
-TIME = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d*)?)")
 JUDGED = ("cut", "join")
 """Decisions that may be wrong about who is who; where a track starts or ends is looked at after these."""
 
@@ -94,7 +92,8 @@ def render_clips(
     info = find_video(run_dir, video)
     reach = round(clips.around_s * float(info.fps))
     moments = find_moments(run_dir, clips.at, info, reach)
-    spans = [(max(0, m.frame - reach), min(info.n_frames, m.frame + reach + 1)) for m in moments]
+    part = read_part(run_dir)
+    spans = [(max(part.start, m.frame - reach), min(part.stop, m.frame + reach + 1)) for m in moments]
     stem = str(Path(dest or run_dir / "export") / info.path.stem)
     digits, ending = len(str(info.n_frames)), file_ending(config)
     if clips.is_joined:
@@ -102,7 +101,7 @@ def render_clips(
     else:
         names = (f"{stem}_{a:0{digits}d}-{b - 1:0{digits}d}_{ending}.mp4" for a, b in spans)
         jobs = {Path(name): [i] for i, name in enumerate(names)}
-    frames = {target: sorted({f for i in chosen for f in range(*spans[i])}) for target, chosen in jobs.items()}
+    frames = {target: sorted({f for i in chosen for f in looked_at(part, spans[i])}) for target, chosen in jobs.items()}
     draw = run_drawer(run_dir, config, info)
     done, total = 0, sum(map(len, frames.values()))
     for target, chosen in jobs.items():
@@ -137,6 +136,10 @@ def find_moments(run_dir: Path, at: str, info: VideoInfo, reach: int) -> list[Mo
             found += worst_moments(decisions, count, apart=2 * reach + 1, config=read_config(run_dir).stitch)
         else:
             found.append(Moment(_frame_at(word, info)))
+    part = read_part(run_dir)
+    outside = [m.frame for m in found if not part.start <= m.frame < part.stop]
+    if outside:
+        raise InputError(f"expected moments within frames {part.start}-{part.stop}, got {outside}\nwhere: {run_dir}")
     if not found and not at.strip(", "):
         raise InputError("expected frames, times or worst, got nothing", hint="e.g. 1200,90s,0:02:30 or worst:5")
     return found
@@ -145,27 +148,13 @@ def find_moments(run_dir: Path, at: str, info: VideoInfo, reach: int) -> list[Mo
 def _frame_at(word: str, info: VideoInfo) -> int:
     """``1200`` is a frame; ``90s``, ``2:30``, ``0:02:30`` are times from the first frame on."""
     hint = f"frames are 0-{info.n_frames - 1}, times 0s-{float(time_of(info, info.n_frames - 1)):.2f}s"
-    if word.isdigit():
-        frame = int(word)
-    else:
-        found = TIME.fullmatch(word.removesuffix("s"))
-        if found is None or (":" not in word and not word.endswith("s")):
-            raise InputError(f"expected frames, times or worst, got {word}", hint=f"e.g. 1200, 90s, 0:02:30; {hint}")
-        hours, minutes, seconds = (Fraction(part or 0) for part in found.groups())
-        frame = _at_time(info, 3600 * hours + 60 * minutes + seconds)
+    try:
+        frame = frame_at(info, int(word) if word.isdecimal() else word)
+    except ValueError as error:
+        raise InputError(f"{error}, or worst, got {word}", hint=hint) from error
     if frame >= info.n_frames:
         raise InputError(f"expected a moment of the video, got {word}\nwhere: {info.path}", hint=hint)
     return frame
-
-
-def _at_time(info: VideoInfo, seconds: Fraction) -> int:
-    """The frame that is shown at this time."""
-    if not info.index.is_timed:
-        return int(seconds * info.fps)
-    if seconds >= time_of(info, info.n_frames - 1) + 1 / info.fps:
-        return info.n_frames
-    ticks = seconds / info.index.tick + int(info.index.pts[0])
-    return max(0, int(np.searchsorted(info.index.pts, float(ticks), side="right")) - 1)
 
 
 def worst_moments(decisions: Decisions, count: int, *, apart: int, config: StitchConfig) -> list[Moment]:

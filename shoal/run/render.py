@@ -182,6 +182,8 @@ def run_drawer(run_dir: Path, config: RenderConfig, info: VideoInfo) -> Draw:
     def make(span: Span) -> list[Draw]:
         reach = (max(0, span[0] - config.trail), span[1]) if config.what == "tracks" else span
         touched = [s for s in all_spans if s[1] > reach[0] and s[0] < reach[1]]
+        if not touched:  # the run did not look here
+            return []
         table, unique = read(touched[0][0], touched[-1][1])
         table = within(table, reach)
         if config.what == "detections":
