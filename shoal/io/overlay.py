@@ -196,7 +196,8 @@ def draw_clock(canvas: Canvas, frame: int, seconds: float, note: str = "") -> No
         write(canvas, character, (left, 6), size, WHITE)
         left += text_advance(character, size)
     if note:
-        write(canvas, note, (8, 6 + height), size, WHITE)
+        fitting = min(1.0, (canvas.size[0] - 16) / text_size(note, size)[0])
+        write(canvas, note, (8, 6 + height), size * fitting, WHITE)
 
 
 def ring_drawer(frame: Int64[ndarray, "M"], xy: Float32[ndarray, "M K 2"], size: tuple[int, int]) -> Draw:
@@ -297,7 +298,7 @@ def _legend(canvas: Canvas, names: Sequence[str], pen: Pen, alpha: float) -> Non
 
 def _pixel_centre(at: Float32[ndarray, "N 2"]) -> Float32[ndarray, "N 2"]:
     """For upright thin lines, which would otherwise be spread over two pixels."""
-    return np.floor(at) + np.float32(0.5)
+    return np.ceil(at) - np.float32(0.5)
 
 
 def _centres(xy: Float32[ndarray, "M K 2"]) -> Float32[ndarray, "M 2"]:
