@@ -16,7 +16,15 @@ def analyze(
     videos: Annotated[list[Path], typer.Argument(help="videos, or folders of videos")],
     dest: Dest = None,
     animals: Animals = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="do everything again")] = False,
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="look into folders of folders")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", "--fresh", help="do everything again")] = False,
+    start: Annotated[str, typer.Option("--start", metavar="PLACE", help="first frame, or its time: 90s, 1:30")] = "",
+    stop: Annotated[str, typer.Option("--stop", metavar="PLACE", help="after the last frame, or its time")] = "",
+    every: Annotated[int | None, typer.Option("--every", min=1, help="look at every N-th frame only")] = None,
+    cropping: Annotated[
+        tuple[int, int, int, int] | None,
+        typer.Option("--cropping", metavar="X1 X2 Y1 Y2", help="look at this part of the picture only, px"),
+    ] = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
@@ -25,14 +33,19 @@ def analyze(
 ) -> None:
     """Find and track the animals of VIDEOS. The same command goes on where it was stopped.
 
-    Results go to VIDEO.shoal beside each video, or into --dest. A video that fails does not stop the others.
+    Results go to VIDEO.shoal beside each video, or into --dest; those of a part (--start, --stop, --every, --cropping)
+    to a folder of their own, as VIDEO.frames900-1800.shoal. A video that fails does not stop the others.
     """
     from shoal.config.run import load_config
-    from shoal.run.batch import analyze_videos, raise_failures
+    from shoal.run.batch import analyze_videos, expand_videos, raise_failures, summarize
 
-    settings = load_config(config, with_animals(overrides, animals))
+    part = {"start": start, "stop": stop, "every": every, "crop": list(cropping) if cropping else None}
+    chosen = [f"predict.{name}={value}" for name, value in part.items() if value]
+    settings = load_config(config, [*chosen, *with_animals(overrides, animals)])
     with session(verbose=verbose, quiet=quiet) as on_progress:
-        done = analyze_videos(videos, model, config=settings, dest=dest, overwrite=fresh, on_progress=on_progress)
+        files = expand_videos(videos, is_recursive=recursive)
+        done = analyze_videos(files, model, config=settings, dest=dest, overwrite=overwrite, on_progress=on_progress)
     words = ["shoal", "render", *done.results[:1]] if done.results else ()
-    report({"runs": done.results, "failures": done.failures}, as_json=as_json, next_command=words)
+    text = summarize(done.results) if len(done.results) > 1 else ""
+    report({"runs": done.results, "failures": done.failures}, as_json=as_json, text=text, next_command=words)
     raise_failures(done)

@@ -193,12 +193,18 @@ def _begin_at(
     """Frames from the ``position``-th keyframe on; None if it cannot be reached or is not what the decoder gives."""
     key = index.key_pts[position]
     stream = container.streams.video[0]
-    try:
-        container.seek(int(index.key_dts[position]), stream=stream, backward=True)
-        packets = container.demux(stream)
-        first = next(packets, None)
-    except FFmpegError:  # a format that cannot seek
-        return None
+    packets: Iterator[av.Packet] = iter(())
+    first: av.Packet | None = None
+    # mp4 with B-frames is entered a keyframe too early by decoding time, transport streams too late by showing time
+    for time in (key, index.key_dts[position]):
+        try:
+            container.seek(int(time), stream=stream, backward=True)
+            packets = container.demux(stream)
+            first = next(packets, None)
+        except FFmpegError:  # a format that cannot seek
+            return None
+        if first is not None and first.pts == key:
+            break
     if first is None or first.pts is None or first.pts > key:
         return None
     frames = decode_packets(itertools.chain([first], packets), is_strict=is_strict)

@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 MEBIBYTE = 1 << 20
 REMEMBERED_FROM = 256 * MEBIBYTE  # files from this size on are read through once, not once per command
-HELD_BYTES = 1 << 30  # images that wait while stretches are decoded side by side
+HELD_BYTES = 1 << 29  # frames that wait while stretches are decoded side by side
 SHORTEST_QUEUE = 4
 ORDER_CHECK_FRAMES = 32  # more than H.264's largest reordering depth (16)
 
@@ -221,33 +221,41 @@ def decode(
 def _views(
     info: VideoInfo, start: int, stop: int | None, every: int, workers: int
 ) -> Generator[tuple[int, ndarray], None, None]:
-    """Numbers and RGB images, which belong to the decoder, of every ``every``-th frame."""
+    """Numbers and RGB images, which are the converter's own memory, of every ``every``-th frame."""
+    to_rgb = VideoReformatter()
+    with contextlib.closing(_pictures(info, start, stop, every, workers)) as pictures:
+        for number, picture in pictures:
+            yield number, _rgb(picture, info, to_rgb)
+
+
+def _pictures(
+    info: VideoInfo, start: int, stop: int | None, every: int, workers: int
+) -> Generator[tuple[int, av.VideoFrame], None, None]:
+    """Every ``every``-th decoded frame. What waits is as decoded: half as large as RGB, and converting is cheap."""
     stop = info.n_frames if stop is None else min(stop, info.n_frames)
     is_split = (workers > 1 or every >= STRETCH_FRAMES) and stop - start > STRETCH_FRAMES
     pieces = stretches(info.path, info.index, (start, stop)) if is_split else ((start, stop),)
-    threads = 1 if min(workers, len(pieces)) > 1 else 0
-    sources = (_views_of(info, piece, start, every, threads) for piece in pieces)
-    if not threads:
+    workers = min(workers, len(pieces))
+    threads = 1 if workers > 1 else 0
+    sources = (_chosen(info, piece, start, every, threads) for piece in pieces)
+    if workers == 1:
         for source in sources:
             with contextlib.closing(source):
                 yield from source
         return
-    depth = max(SHORTEST_QUEUE, HELD_BYTES // (3 * info.width * info.height * workers))
-    with contextlib.closing(prefetch_chain(sources, workers, depth)) as images:
-        yield from images
+    depth = max(SHORTEST_QUEUE, HELD_BYTES // (2 * info.width * info.height * workers))
+    with contextlib.closing(prefetch_chain(sources, workers, depth)) as pictures:
+        yield from pictures
 
 
-def _views_of(
+def _chosen(
     info: VideoInfo, piece: Span, first: int, every: int, threads: int
-) -> Generator[tuple[int, ndarray], None, None]:
+) -> Generator[tuple[int, av.VideoFrame], None, None]:
     """Those of one stretch: ``first``, ``first + every`` and so on, as far as they lie in it."""
     begin = piece[0] + (first - piece[0]) % every
     end = piece[1] - (piece[1] - 1 - first) % every
-    to_rgb = VideoReformatter()
     with contextlib.closing(decode(info, start=begin, stop=end, threads=threads)) as frames:
-        for number, frame in frames:
-            if (number - first) % every == 0:
-                yield number, _rgb(frame, info, to_rgb)
+        yield from (item for item in frames if (item[0] - first) % every == 0)
 
 
 def _check_order(path: Path, index: PacketIndex) -> tuple[av.VideoFrame, PacketIndex]:

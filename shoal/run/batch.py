@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -14,9 +16,10 @@ from shoal.io.dlc.project import read_project
 from shoal.run.clips import Clips, render_clips
 from shoal.run.engine import load_engine
 from shoal.run.evaluation import evaluate
+from shoal.run.folder import SUFFIX
 from shoal.run.models import find_model, train
 from shoal.run.render import render
-from shoal.run.steps import analyze, change_config, export
+from shoal.run.steps import analyze, change_config, export, status
 from shoal.types import OnProgress, no_progress
 
 log = logging.getLogger(__name__)
@@ -24,6 +27,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 VIDEO_SUFFIXES = {".mp4", ".avi", ".mov", ".mkv", ".m4v", ".mpg", ".mpeg", ".wmv", ".webm", ".h264", ".ts", ".mts"}
+MADE = ("_labeled", "_full")  # ends of names that labelled videos have, shoal's and DeepLabCut's
 
 
 @dataclass
@@ -79,22 +83,38 @@ def raise_failures(batch: Batch[Any]) -> None:
     )
 
 
-def expand_videos(paths: Iterable[Path]) -> list[Path]:
-    """Files as they are, folders as the videos in them.
+def expand_videos(paths: Iterable[Path], *, is_recursive: bool = False) -> list[Path]:
+    """Files as they are, folders as the videos in them, each once; what shoal and DeepLabCut made is left out.
+
+    Args:
+        paths: files and folders.
+        is_recursive: look into folders of folders, except run folders.
 
     Raises:
         VideoError: a folder without videos.
     """
-    videos: list[Path] = []
+    videos: dict[Path, Path] = {}
     for path in map(Path, paths):
-        if not path.is_dir():
-            videos.append(path)
-            continue
-        found = sorted(p for p in path.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES and not p.name.startswith("."))
+        found = sorted(_videos_in(path, is_recursive)) if path.is_dir() else [path]
         if not found:
-            raise VideoError(f"expected videos, found none of {', '.join(sorted(VIDEO_SUFFIXES))}\nwhere: {path}")
-        videos += found
-    return videos
+            raise VideoError(
+                f"expected videos, found none of {', '.join(sorted(VIDEO_SUFFIXES))}\nwhere: {path}",
+                hint="" if is_recursive else "--recursive looks into the folders in it",
+            )
+        for video in found:
+            videos.setdefault(video.resolve(), video)
+    return list(videos.values())
+
+
+def _videos_in(folder: Path, is_recursive: bool) -> Iterator[Path]:
+    for path in folder.iterdir():
+        if path.name.startswith("."):
+            continue
+        if path.is_dir():
+            if is_recursive and path.suffix != SUFFIX:
+                yield from _videos_in(path, is_recursive)
+        elif path.suffix.lower() in VIDEO_SUFFIXES and not path.stem.endswith(MADE):
+            yield path
 
 
 def analyze_videos(
@@ -114,7 +134,7 @@ def analyze_videos(
         config: settings.
         dest: where run folders go; None = beside the videos.
         overwrite: do everything again.
-        on_progress: as ``analyze``.
+        on_progress: as ``analyze``; the stage says which of how many videos it is.
 
     Raises:
         CheckpointError: no model.
@@ -122,13 +142,33 @@ def analyze_videos(
     """
     files = expand_videos(videos)
     engine = load_engine(find_model(Path(model)), config)
+    began, numbers = time.perf_counter(), itertools.count(1)
 
     def one(video: Path) -> Path:
-        if len(files) > 1:
-            log.info("%s", video)
-        return analyze(video, engine, config=config, dest=dest, overwrite=overwrite, on_progress=on_progress)
+        which = f"{next(numbers)}/{len(files)}"
+        if len(files) == 1:
+            return analyze(video, engine, config=config, dest=dest, overwrite=overwrite, on_progress=on_progress)
+        log.info("video %s: %s", which, video)
 
-    return for_each(files, one)
+        def progress(stage: str, done: int, total: int | None) -> None:
+            on_progress(f"{stage} {which}", done, total)
+
+        return analyze(video, engine, config=config, dest=dest, overwrite=overwrite, on_progress=progress)
+
+    done = for_each(files, one)
+    if len(files) > 1:
+        minutes, seconds = divmod(round(time.perf_counter() - began), 60)
+        log.info("%d of %d videos analyzed in %d:%02d", len(done.results), len(files), minutes, seconds)
+    return done
+
+
+def summarize(runs: Sequence[Path]) -> str:
+    """A line per run: frames, speed of the analysis, tracks."""
+    lines = [f"{'frames':>9} {'frames/s':>9} {'tracks':>7}  run"]
+    for row in status(runs):
+        speed = f"{row['frames'] / row['seconds']:.1f}" if row.get("seconds") else ""
+        lines.append(f"{row['frames']:>9} {speed:>9} {row.get('tracks', ''):>7}  {row['run']}")
+    return "\n".join(lines)
 
 
 def render_run(

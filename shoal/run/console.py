@@ -64,7 +64,8 @@ class Progress:
 
 
 def _progress_text(stage: str, done: int, total: int | None, *, rate: float, has_bar: bool) -> str:
-    speed = f"{rate:.1f}/s" if rate > 0 else ""
+    unit = " frames/s" if stage.startswith(("analyze", "render")) else "/s"
+    speed = f"{rate:.1f}{unit}" if rate > 0 else ""
     if not total:
         return f"{stage}  {done}  {speed}"
     left = f"{_clock((total - done) / rate)} left" if rate > 0 and done < total else ""

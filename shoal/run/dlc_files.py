@@ -36,15 +36,18 @@ from shoal.io.dlc.tracklets import SUFFIXES, read_assemblies, read_tracklets, wr
 from shoal.run.folder import (
     ModelCard,
     TrackColumn,
+    base_name,
     fps_of,
     open_folder,
     plan_spans,
     read_animals,
     read_card,
     read_config,
+    read_plan,
     read_spans,
     read_tracks,
 )
+from shoal.run.plan import Part, spans
 from shoal.stages.associate import associate
 from shoal.stages.stitch import stitch
 from shoal.types import Poses, Skeleton, Span, Tracks, select
@@ -113,7 +116,7 @@ def write_dlc_files(
 
     Args:
         run_dir: a run folder; ``tracklets`` and ``tracks`` need it tracked.
-        base: name that all files begin with; empty = the video's stem.
+        base: name that all files begin with; empty = the video's stem and which part of it.
         scorer: first column level; empty = ``shoal_<model>``, or the name of DLC's snapshot.
         dest: folder; None = ``export/`` of the run folder.
         what: which files; ``poses`` is ``<base>.h5``.
@@ -130,7 +133,7 @@ def write_dlc_files(
     """
     run_dir = Path(run_dir)
     about, card = open_folder(run_dir), read_card(run_dir)
-    stem = Path(dest or run_dir / "export") / (base or Path(about["path"]).stem)
+    stem = Path(dest or run_dir / "export") / (base or base_name(run_dir))
     scorer = scorer or _scorer(card)
     crop = read_config(run_dir).predict.crop
     writers: dict[Path, Callable[[Path], None]] = {}
@@ -214,12 +217,20 @@ def _write_run_poses(path: Path, run_dir: Path, card: ModelCard, scorer: str) ->
     crop = read_config(run_dir).predict.crop
 
     def parts() -> Iterator[tuple[Tracks, Poses | None]]:
+        yield from _before(run_dir, card)
         for start, stop in plan_spans(run_dir):
             poses = _from_crop(_best(read_spans(run_dir, "poses", Poses, start=start, stop=stop), card), crop)
             yield Tracks(poses, number_within(poses.frame)), _unique(run_dir, card, crop, start, stop)
 
     names = card.individuals
     write_track_parts(path, parts(), skeleton=card.skeleton, individuals=names, scorer=scorer, key=POSES_KEY)
+
+
+def _before(run_dir: Path, card: ModelCard) -> Iterator[tuple[Tracks, None]]:
+    """Nobody in the frames before those that a run looked at: rows of DLC's tables count from the video's first."""
+    part, chunk_frames = read_plan(run_dir)
+    for span in spans(Part(0, part.start), chunk_frames):
+        yield Tracks.empty(span, card.skeleton.n_keypoints), None
 
 
 def _unique(
@@ -237,6 +248,7 @@ def _write_run_tracks(path: Path, run_dir: Path, card: ModelCard, *, scorer: str
     n_tracks = int(number.max(initial=-1)) + 1
 
     def parts() -> Iterator[tuple[Tracks, Poses | None]]:
+        yield from _before(run_dir, card)
         for start, stop in plan_spans(run_dir):
             tracks = read_animals(run_dir, start=start, stop=stop)
             track = np.where(tracks.track >= 0, number[tracks.track], -1)

@@ -27,8 +27,9 @@ from shoal.io.video import count_frames, probe
 from shoal.run.batch import Batch, for_each
 from shoal.run.dlc_files import Kind, associate_dlc_files, dlc_file, is_ours, stitch_dlc_files, write_dlc_files
 from shoal.run.engine import Engine, load_engine
-from shoal.run.folder import find_folder, read_card
+from shoal.run.folder import folders_of, read_card, read_part
 from shoal.run.folder import read_config as read_settings
+from shoal.run.plan import Part
 from shoal.run.steps import analyze, track
 from shoal.stages.filter import filter_tracks
 from shoal.types import OnProgress, Skeleton, Tracks, no_progress
@@ -308,12 +309,14 @@ def results_to_csv(video: Path) -> tuple[Path, ...]:
 
 
 def run_of(video: Path, dest: Path | None = None) -> Path | None:
-    """The run folder that shoal made of a video, if it did."""
+    """The run folder that shoal made of a video, if it did: the one used last of those with other crops."""
     try:
-        folder = find_folder(probe(video), dest)
+        info = probe(video)
     except VideoError:
         return None
-    return folder if (folder / "model.json").is_file() else None
+    found = [folder for folder in folders_of(info, dest) if (folder / "model.json").is_file()]
+    whole = [folder for folder in found if read_part(folder) == Part(0, info.n_frames)]
+    return max(whole, key=lambda folder: (folder / "model.json").stat().st_mtime_ns, default=None)
 
 
 def frames_of(video: Path) -> bool:

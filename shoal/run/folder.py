@@ -18,7 +18,7 @@ from shoal.config.run import RunConfig, load_config, save_config
 from shoal.errors import ArtifactError, VideoError
 from shoal.io.artifacts import json_bytes, load_table, read_json, span_name, write_atomic, write_json, write_once
 from shoal.io.video import VideoInfo, probe
-from shoal.run.plan import Part, spans
+from shoal.run.plan import Part, part_name, spans
 from shoal.types import Poses, Skeleton, Span, Tracks, column, concatenate
 
 log = logging.getLogger(__name__)
@@ -237,6 +237,12 @@ def read_plan(run_dir: Path) -> tuple[Part, int]:
 def read_part(run_dir: Path) -> Part:
     """The frames that a run looks at."""
     return read_plan(run_dir)[0]
+
+
+def base_name(run_dir: Path) -> str:
+    """What names of files made from a run begin with: the video's name, and which part of it."""
+    about, crop = open_folder(run_dir), read_config(run_dir).predict.crop
+    return Path(about["path"]).stem + part_name(read_part(run_dir), about["n_frames"], crop)
 
 
 def plan_spans(run_dir: Path) -> tuple[Span, ...]:

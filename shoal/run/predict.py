@@ -244,7 +244,7 @@ def reassemble(run_dir: Path, *, card: ModelCard, config: RunConfig, prints: Pri
         _assemble_chunk(run_dir, detections, None, card=card, config=config, prints=prints)
     if stale:
         log.warning(
-            "%s: %d chunks assembled again; appearance needs the network: analyze with --fresh to have it",
+            "%s: %d chunks assembled again; appearance needs the network: analyze with --overwrite to have it",
             run_dir.name, len(stale),
         )  # fmt: skip
 

@@ -21,7 +21,17 @@ from shoal.io.canvas import Canvas, copy_picture, picture_canvas
 from shoal.io.overlay import Draw, detection_drawer, draw_clock, track_drawer, unique_drawer
 from shoal.io.stream import ordered_map, prefetch
 from shoal.io.video import VideoInfo, VideoWriter, decode
-from shoal.run.folder import find_video, plan_spans, read_animals, read_card, read_config, read_spans
+from shoal.run.folder import (
+    base_name,
+    find_video,
+    plan_spans,
+    read_animals,
+    read_card,
+    read_config,
+    read_part,
+    read_spans,
+)
+from shoal.run.plan import looked_at
 from shoal.types import Detections, OnProgress, Poses, Span, Tracks, no_progress, select
 
 AHEAD = 8  # frames decoded ahead, and drawn but not encoded
@@ -45,7 +55,7 @@ def render(
         run_dir: a tracked run folder.
         config: look and encoding; None = the folder's own.
         video: where the video is now, if it moved.
-        frames: (first, after the last); None = all.
+        frames: (first, after the last); None = all. Frames that the run did not look at are left out.
         dest: folder of the result; None = ``export/`` of the run folder.
         on_progress: called with ("render", frames done, frames).
 
@@ -59,14 +69,12 @@ def render(
     run_dir = Path(run_dir)
     config = config or read_config(run_dir).render
     info = find_video(run_dir, video)
-    start, stop = frames or (0, info.n_frames)
-    start, stop = max(start, 0), min(stop, info.n_frames)
-    if start >= stop:
-        raise InputError(f"expected frames within 0-{info.n_frames}, got {frames}\nwhere: {info.path}")
-    target = Path(dest or run_dir / "export") / f"{info.path.stem}_{file_ending(config)}.mp4"
-    draw_video(
-        info, target, run_drawer(run_dir, config, info), config, frames=range(start, stop), on_progress=on_progress
-    )
+    part = read_part(run_dir)
+    numbers = looked_at(part, frames or (part.start, part.stop))
+    if not numbers:
+        raise InputError(f"expected frames within {part.start}-{part.stop}, got {frames}\nwhere: {run_dir}")
+    target = Path(dest or run_dir / "export") / f"{base_name(run_dir)}_{file_ending(config)}.mp4"
+    draw_video(info, target, run_drawer(run_dir, config, info), config, frames=numbers, on_progress=on_progress)
     return target
 
 

@@ -90,16 +90,17 @@ def test_what_cannot_be_entered_is_read_in_one(tmp_path, name):
     assert stretches(info.path, info.index, (0, 60), shortest=8) == ((0, 60),)
 
 
-def test_images_that_wait_are_bounded(tmp_path, short_stretches, monkeypatch):
+def test_frames_that_wait_are_bounded(tmp_path, short_stretches, monkeypatch):
     info = probe(film.ODD["plain"](tmp_path))
     made = []
 
-    def counted(*args):
-        made.append(1)
-        return convert(*args)
+    def counted(*args, **how):
+        for item in decode(*args, **how):
+            made.append(item[0])
+            yield item
 
-    convert = video._rgb
-    monkeypatch.setattr(video, "_rgb", counted)
+    decode = video.decode
+    monkeypatch.setattr(video, "decode", counted)
     monkeypatch.setattr(video, "HELD_BYTES", 0)
     images = read_images(info, workers=3)
     next(images)

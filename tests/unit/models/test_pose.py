@@ -83,7 +83,7 @@ def test_padding_finds_nothing_and_moves_nothing() -> None:
 
 def test_shrink_keeps_corners() -> None:
     small = shrink(coordinate_image(64, 96), 0.5)
-    assert torch.allclose(small[0, 0, 10, 5:40] + 0.5, (torch.arange(5, 40) + 0.5) * 2, atol=1e-3)
+    assert torch.allclose(small[0, 10, 5:40, 0] + 0.5, (torch.arange(5, 40) + 0.5) * 2, atol=1e-3)
 
 
 def test_light_body_gives_all_maps() -> None:

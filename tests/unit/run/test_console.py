@@ -22,7 +22,7 @@ def test_a_bar_on_a_terminal_is_taken_away_at_the_end(monkeypatch):
     for done in (0, 100, 150, 200):
         progress("analyze", done, 200)
     text = stream.getvalue()
-    assert "100/200  100.0/s  0:01 left" in text and "\n" not in text
+    assert "100/200  100.0 frames/s  0:01 left" in text and "\n" not in text
     assert text.endswith("\r\x1b[2K")
 
 
@@ -36,7 +36,7 @@ def test_lines_in_a_file_come_early_and_then_rarely(monkeypatch):
         progress("analyze", second * 10, 1000)
     lines = stream.getvalue().splitlines()
     assert len(lines) == 4
-    assert lines[0] == "analyze   20/1000  10.0/s  1:38 left" and "\r" not in stream.getvalue()
+    assert lines[0] == "analyze   20/1000  10.0 frames/s  1:38 left" and "\r" not in stream.getvalue()
 
 
 def test_quiet_shows_no_progress():
