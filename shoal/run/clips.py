@@ -16,7 +16,7 @@ from shoal.io.artifacts import load_table
 from shoal.io.canvas import Canvas
 from shoal.io.overlay import Draw, ring_drawer
 from shoal.io.video import VideoInfo, frame_at
-from shoal.run.folder import find_video, read_config, read_part, read_tracks
+from shoal.run.folder import base_name, find_video, read_config, read_part, read_tracks
 from shoal.run.plan import looked_at
 from shoal.run.render import draw_video, file_ending, run_drawer, time_of
 from shoal.types import DECISION_KINDS, DECISION_REASONS, Decisions, OnProgress, Span, no_progress
@@ -94,7 +94,7 @@ def render_clips(
     moments = find_moments(run_dir, clips.at, info, reach)
     part = read_part(run_dir)
     spans = [(max(part.start, m.frame - reach), min(part.stop, m.frame + reach + 1)) for m in moments]
-    stem = str(Path(dest or run_dir / "export") / info.path.stem)
+    stem = str(Path(dest or run_dir / "export") / base_name(run_dir))
     digits, ending = len(str(info.n_frames)), file_ending(config)
     if clips.is_joined:
         jobs = {Path(f"{stem}_clips_{ending}.mp4"): list(range(len(moments)))} if moments else {}
