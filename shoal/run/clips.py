@@ -19,7 +19,7 @@ from shoal.io.video import VideoInfo, frame_at
 from shoal.run.folder import base_name, find_video, read_config, read_part, read_tracks
 from shoal.run.plan import looked_at
 from shoal.run.render import draw_video, file_ending, run_drawer, time_of
-from shoal.types import DECISION_KINDS, DECISION_REASONS, Decisions, OnProgress, Span, no_progress
+from shoal.types import DECISION_KINDS, DECISION_REASONS, Decisions, OnProgress, Span, no_progress, select
 
 WORST = 5
 """Clips of ``worst`` without a number."""
@@ -113,7 +113,7 @@ def render_clips(
         def count(stage: str, here: int, _: int | None, before: int = done) -> None:
             on_progress(stage, before + here, total)
 
-        marked = _marked(run_dir, about, draw, (info.width, info.height))
+        marked = _marked(run_dir, about, draw, (info.width, info.height), config.min_confidence)
         draw_video(info, target, marked, config, frames=frames[target], notes=note, on_progress=count)
         done += len(frames[target])
     return list(jobs)
@@ -201,14 +201,16 @@ def _moment(decisions: Decisions, row: int, config: StitchConfig) -> Moment:
     return Moment(int(decisions.frame[row]), note, tuple(t for t in ends if t >= 0))
 
 
-def _marked(run_dir: Path, about: list[tuple[Span, Moment]], draw: Draw, size: tuple[int, int]) -> Draw:
-    """``draw``, and rings around the animals that the moments are about."""
+def _marked(run_dir: Path, about: list[tuple[Span, Moment]], draw: Draw, size: tuple[int, int], least: float) -> Draw:
+    """``draw``, and rings around the animals that the moments are about: their keypoints of ``least`` confidence."""
     rings: list[tuple[Span, Draw]] = []
     for span, moment in about:
         if moment.tracklets:
             tracklets = read_tracks(run_dir, kind="tracklets", start=span[0], stop=span[1])
             rows = np.isin(tracklets.track, moment.tracklets)
-            rings.append((span, ring_drawer(tracklets.poses.frame[rows], tracklets.poses.xy[rows], size)))
+            poses = select(tracklets.poses, rows)
+            xy = np.where((poses.confidence >= least)[..., None], poses.xy, np.nan)
+            rings.append((span, ring_drawer(poses.frame, xy, size)))
 
     def both(canvas: Canvas, frame: int) -> None:
         draw(canvas, frame)
