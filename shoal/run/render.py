@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +109,8 @@ def draw_video(
     Raises:
         VideoError: nothing to write, or no place for it.
     """
-    place = {number: i for i, number in enumerate(frames)}
+    places = frames if isinstance(frames, range) else {number: i for i, number in enumerate(frames)}
+    place = places.index if isinstance(places, range) else places.__getitem__
     size, reformatter = (info.width, info.height), VideoReformatter()
 
     def drawn(item: tuple[int, av.VideoFrame]) -> tuple[int, av.VideoFrame]:
@@ -121,7 +121,7 @@ def draw_video(
             draw_clock(canvas, number, float(time_of(info, number)), notes(number) if notes else "")
         return number, picture
 
-    decoded = prefetch(_wanted(info, place), AHEAD)
+    decoded = prefetch(_wanted(info, frames, places), AHEAD)
     pictures = ordered_map(drawn, decoded, workers=1)
     with (
         contextlib.closing(decoded),
@@ -129,18 +129,33 @@ def draw_video(
         VideoWriter(target, fps=Fraction(info.fps), preset=config.preset, crf=config.crf) as writer,
     ):
         for number, picture in pictures:
-            writer.write_picture(picture, place[number])
-            on_progress("render", place[number] + 1, len(place))
+            writer.write_picture(picture, place(number))
+            on_progress("render", place(number) + 1, len(frames))
 
 
-def _wanted(info: VideoInfo, place: dict[int, int]) -> Iterator[tuple[int, av.VideoFrame]]:
+def _wanted(info: VideoInfo, frames: Sequence[int], wanted: Container[int]) -> Iterator[tuple[int, av.VideoFrame]]:
     """Decoded frames of these numbers; what lies far between them is not decoded."""
-    numbers = list(place)
-    borders = [0, *(i + 1 for i, (a, b) in enumerate(pairwise(numbers)) if b - a > JUMP), len(numbers)]
-    for first, last in pairwise(borders):
-        if first < last:
-            part = decode(info, start=numbers[first], stop=numbers[last - 1] + 1)
-            yield from (item for item in part if item[0] in place)
+    for first, last in _stretches(frames):
+        yield from (item for item in decode(info, start=first, stop=last + 1) if item[0] in wanted)
+
+
+def _stretches(frames: Sequence[int]) -> Iterator[Span]:
+    """(first, last) of frames that lie less than ``JUMP`` apart; a range, which may be long, is not listed.
+
+    >>> list(_stretches([1, 2, 9, 900, 901])), list(_stretches(range(3, 90_000)))
+    ([(1, 9), (900, 901)], [(3, 89999)])
+    """
+    if isinstance(frames, range) and frames.step <= JUMP:
+        yield from [(frames[0], frames[-1])] if frames else []
+        return
+    first = last = -1
+    for number in frames:
+        if last >= 0 and number - last > JUMP:
+            yield first, last
+            first = number
+        first, last = (number if last < 0 else first), number
+    if last >= 0:
+        yield first, last
 
 
 def time_of(info: VideoInfo, frame: int) -> Fraction:
