@@ -7,6 +7,7 @@ that of scripts/peer) and of ``shoal.deeplabcut``, with the same keywords, each 
 everything and drawn once before it is timed. ``wall`` and ``cpu`` are medians of the rounds, seconds; ``db`` is the
 likeness to the original of what is not drawn on (PSNR of brightness over the 80 % of 16 x 16 blocks that changed
 least). DeepLabCut calls ``ffmpeg`` with fastmode=False and keypoints_only; without one on the PATH these are left out.
+With keypoints_only it writes all frames whatever Frames2plot says, so that row does not compare equal work.
 
 The files are shoal's export of an analysis by shoal: of the scene `lab` (1296 x 972, 10 fish), where a network is
 stood in for by the truth with a trained network's errors (``shoal.synthetic.noise``), and of zebrafish8_a
@@ -263,6 +264,7 @@ def main() -> None:
         "threads": "each as it comes: nobody's number of threads is set",
         "load_before": round(os.getloadavg()[0], 1),
         "rounds": options.rounds,
+        "shoal's encoder": "x264 ultrafast, crf 23 (dlc_look); DeepLabCut's is MPEG-4 (codec mp4v), its default",
     }
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
