@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from shoal.cli.options import AsJson, Quiet, Verbose
 from shoal.cli.session import report, session
+
+MANY_GAPS = 4  # more are counted, not listed
 
 
 def status(
@@ -17,16 +19,41 @@ def status(
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Show how far the analysis of videos is."""
-    from shoal.run.steps import status
+    """Show what is done, running and missing of the analysis of videos, and how long the rest will take."""
+    from shoal.run.status import status, total
 
     with session(verbose=verbose, quiet=quiet):
         rows = status(paths)
-    lines = [f"{'state':<11} {'chunks':>9} {'frames':>9} {'bad':>5} {'tracks':>6}  run"]
+    sums = total(rows)
+    lines = [f"{'state':<11} {'frames done':>19} {'left':>9} {'bad':>5} {'tracks':>6}  run"]
     for row in rows:
-        chunks = f"{row.get('chunks_done', '?')}/{row.get('chunks', '?')}"
-        tracks = row.get("tracks", "")
-        lines.append(
-            f"{row['state']:<11} {chunks:>9} {row['frames']:>9} {row['bad_frames']:>5} {tracks:>6}  {row['run']}"
-        )
-    report({"status": rows}, as_json=as_json, text="\n".join(lines if rows else ["no runs found"]))
+        lines += [_line(row, row["state"], row["run"]), *(f"{'':11} {note}" for note in _notes(row))]
+    if len(rows) > 1:
+        states = ", ".join(f"{n} {state}" for state, n in sums["states"].items())
+        lines += [_line(sums, "all", f"{sums['runs']} runs: {states}; {sums['running']} running")]
+    report({"status": rows, "total": sums}, as_json=as_json, text="\n".join(lines if rows else ["no runs found"]))
+
+
+def _line(row: dict[str, Any], state: str, name: str) -> str:
+    from shoal.run.console import clock
+
+    done = f"{row.get('frames_done', '?')}/{row['frames']}"
+    left = row.get("seconds_left")
+    wait = "?" if left is None else clock(left) if left else ""
+    return f"{state:<11} {done:>19} {wait:>9} {row['bad_frames']:>5} {row.get('tracks', ''):>6}  {name}"
+
+
+def _notes(row: dict[str, Any]) -> list[str]:
+    """Who works on a run, and what it lacks."""
+    from shoal.run.console import clock
+
+    notes = [
+        f"{w['stage']} by process {w['pid']} on {w['host']} for {clock(w['seconds'])}" for w in row.get("running", ())
+    ]
+    if row.get("died") and not notes:
+        notes.append("whoever worked on it was killed; the same command goes on")
+    gaps = [f"{start}-{stop}" for start, stop in row.get("missing", ())]
+    if gaps:
+        more = f" and {len(gaps) - MANY_GAPS} more" if len(gaps) > MANY_GAPS else ""
+        notes.append(f"missing: frames {', '.join(gaps[:MANY_GAPS])}{more}")
+    return notes + ([f"damaged: {row['why'].splitlines()[0]}"] if "why" in row else [])

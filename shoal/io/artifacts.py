@@ -6,13 +6,16 @@ when its manifest entry, written last, carries the expected fingerprint. Equal t
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import errno
 import hashlib
 import io
 import json
 import math
 import os
 import platform
+import shutil
 import typing
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +26,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from shoal import __version__
-from shoal.errors import ArtifactError
+from shoal.errors import ArtifactError, ResourceError
 from shoal.types import Span
 
 T = TypeVar("T")
@@ -34,16 +37,35 @@ SCHEMA = "table"  # member that says what the others are; a text, so that numpy.
 FORMAT = 1
 
 
-def write_atomic(path: Path, content: bytes | Callable[[Path], None]) -> None:
+WRITE_FAILURES = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the quota is used up",
+    errno.EFBIG: "a limit on the size of files is reached (ulimit -f)",
+    errno.EIO: "not all of it could be written",
+    errno.EROFS: "the folder has become read-only",
+    errno.ENOENT: "the folder is gone",
+    errno.ENOTDIR: "the folder is gone",
+    errno.ESTALE: "the folder is gone",
+    errno.ENODEV: "the folder is gone",
+    errno.ENOTCONN: "the folder is gone",
+}
+
+
+def write_atomic(path: Path, content: bytes | Callable[[Path], None], *, make_parents: bool = True) -> None:
     """Write a file completely or not at all.
 
     Args:
         path: the file; its folder is made.
         content: the bytes, or a function that writes the file that it is given.
+        make_parents: False = the folder's own parent must be there, so that the files of a drive that is lost in
+            mid-work do not go on in a new folder of the same name.
+
+    Raises:
+        ResourceError: the disk is full, or the folder is gone or cannot be written to; what was there is untouched.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:
+        path.parent.mkdir(parents=make_parents, exist_ok=True)
         if callable(content):
             content(aside)
         else:
@@ -51,8 +73,11 @@ def write_atomic(path: Path, content: bytes | Callable[[Path], None]) -> None:
         _flush(aside)
         aside.replace(path)
         _flush(path.parent)
-    except BaseException:
-        aside.unlink(missing_ok=True)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno is not None:
+            raise write_failure(path, error) from error
         raise
 
 
@@ -75,6 +100,20 @@ def write_once(path: Path, content: bytes) -> bool:
     return True
 
 
+def write_failure(path: Path, error: OSError) -> ResourceError:
+    """What kept a file from being written, the room that is left there, and what to do."""
+    reason = WRITE_FAILURES.get(error.errno or 0, error.strerror or str(error))
+    there = next((folder for folder in path.parents if folder.is_dir()), Path("/"))
+    try:
+        room = f"{shutil.disk_usage(there).free / 1e6:,.0f} MB are free in {there}"
+    except OSError:
+        room = f"{there} does not answer"
+    return ResourceError(
+        f"cannot write {path.name}: {reason}\nwhere: {path.parent}",
+        hint=f"{room}; make room there or connect the drive again, then the same command goes on where it stopped",
+    )
+
+
 def remove_partial(folder: Path) -> None:
     """Delete what killed writers left in a folder and below; only while nobody else writes there."""
     for leftover in folder.rglob(".*.partial*"):
@@ -84,7 +123,8 @@ def remove_partial(folder: Path) -> None:
 def save_table(path: Path, table: Any) -> None:
     """Save a dataclass of arrays (nested ones too) as npz; equal tables give equal bytes.
 
-    Anything that is neither array nor dataclass must be plain (numbers, strings, None, tuples of them).
+    Anything that is neither array nor dataclass must be plain (numbers, strings, None, tuples of them). The folder is
+    made, its parent must be there.
 
     >>> save_table(Path("tracks.npz"), tracks)  # doctest: +SKIP
     """
@@ -96,7 +136,7 @@ def save_table(path: Path, table: Any) -> None:
             member = io.BytesIO()
             np.lib.format.write_array(member, np.asarray(array, order="C"), allow_pickle=False)
             _add(archive, f"{name}.npy", member.getvalue())
-    write_atomic(path, buffer.getvalue())
+    write_atomic(path, buffer.getvalue(), make_parents=False)
 
 
 def load_table(path: Path, kind: type[T]) -> T:
@@ -138,9 +178,9 @@ def outline_table(path: Path) -> tuple[str, dict[str, tuple[int, ...]]]:
         ) from error
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON with sorted keys, atomically; see ``json_ready``."""
-    write_atomic(path, json_bytes(value))
+def write_json(path: Path, value: Any, *, make_parents: bool = True) -> None:
+    """Write JSON with sorted keys, atomically; see ``json_ready`` and ``write_atomic``."""
+    write_atomic(path, json_bytes(value), make_parents=make_parents)
 
 
 def json_bytes(value: Any) -> bytes:
@@ -245,7 +285,7 @@ def write_entry(
         "counts": dict(counts or {}),
         "host": platform.node(),
     }
-    write_json(entry_path(run_dir, stage, span), entry)
+    write_json(entry_path(run_dir, stage, span), entry, make_parents=False)
 
 
 def read_entry(run_dir: Path, stage: str, span: Span | None = None) -> dict[str, Any] | None:

@@ -28,7 +28,7 @@ from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from numpy import ndarray
 
 from shoal.config.predict import seconds_of
-from shoal.errors import ArtifactError, VideoError
+from shoal.errors import ArtifactError, ResourceError, VideoError
 from shoal.io.artifacts import load_table, save_table
 from shoal.io.decoding import STRETCH_FRAMES, decode_frames, decode_packets, stretches
 from shoal.io.packets import PacketIndex, open_container, read_index
@@ -313,7 +313,8 @@ def _remembered_index(container: Any, stream: Any, content: str) -> PacketIndex:
         return load_table(file, PacketIndex)
     except ArtifactError:
         index = read_index(container, stream)
-    with contextlib.suppress(OSError):  # a full or read-only cache costs time only
+    with contextlib.suppress(OSError, ResourceError):  # a full or read-only cache costs time only
+        file.parent.parent.mkdir(parents=True, exist_ok=True)
         save_table(file, index)
     return index
 

@@ -19,7 +19,8 @@ from shoal.run.evaluation import evaluate
 from shoal.run.folder import SUFFIX
 from shoal.run.models import find_model, train
 from shoal.run.render import render
-from shoal.run.steps import analyze, change_config, export, status
+from shoal.run.status import status
+from shoal.run.steps import analyze, change_config, export
 from shoal.types import OnProgress, no_progress
 
 log = logging.getLogger(__name__)

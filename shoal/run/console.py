@@ -68,13 +68,14 @@ def _progress_text(stage: str, done: int, total: int | None, *, rate: float, has
     speed = f"{rate:.1f}{unit}" if rate > 0 else ""
     if not total:
         return f"{stage}  {done}  {speed}"
-    left = f"{_clock((total - done) / rate)} left" if rate > 0 and done < total else ""
+    left = f"{clock((total - done) / rate)} left" if rate > 0 and done < total else ""
     filled = round(24 * done / total)
     bar = f"{'█' * filled}{'░' * (24 - filled)} " if has_bar else ""
     return f"{stage:<9} {bar}{done}/{total}  {speed}  {left}".rstrip()
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """A duration as m:ss or h:mm:ss."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -39,6 +39,7 @@ class ModelCard:
         edges: (E, 2) limbs that it scores.
         individuals: names in the project.
         device: kind of device that it ran on; results differ in the last digits between kinds.
+        runtime: what computed it, e.g. openvino-bf16; results differ a little between runtimes.
     """
 
     name: str
@@ -47,6 +48,7 @@ class ModelCard:
     edges: Int64[ndarray, "E 2"]
     individuals: tuple[str, ...]
     device: str = "cpu"
+    runtime: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +140,7 @@ def open_folder(run_dir: Path) -> dict[str, Any]:
 
 def write_video(run_dir: Path, info: VideoInfo, bad_frames: list[int]) -> None:
     """Write ``video.json``; the path helps people and ``render``, identity decides."""
-    write_json(run_dir / "video.json", _about(info, bad_frames))
+    write_json(run_dir / "video.json", _about(info, bad_frames), make_parents=False)
 
 
 def _about(info: VideoInfo, bad_frames: list[int]) -> dict[str, Any]:
@@ -176,10 +178,11 @@ def write_card(run_dir: Path, card: ModelCard) -> None:
     skeleton = card.skeleton
     about = {
         "name": card.name, "sha": card.sha, "individuals": list(card.individuals), "device": card.device,
+        "runtime": card.runtime,
         "edges": card.edges.tolist(), "keypoints": list(skeleton.keypoints), "unique": list(skeleton.unique),
         "limbs": skeleton.edges.tolist(), "mirror": np.asarray(skeleton.mirror).tolist(),
     }  # fmt: skip
-    write_json(run_dir / "model.json", about)
+    write_json(run_dir / "model.json", about, make_parents=False)
 
 
 def read_card(run_dir: Path) -> ModelCard:
@@ -195,7 +198,13 @@ def read_card(run_dir: Path) -> ModelCard:
         skeleton = Skeleton(tuple(about["keypoints"]), limbs, mirror, tuple(about["unique"]))
         edges = np.array(about["edges"], np.int64).reshape(-1, 2)
         return ModelCard(
-            about["name"], about["sha"], skeleton, edges, tuple(about["individuals"]), about.get("device", "cpu")
+            about["name"],
+            about["sha"],
+            skeleton,
+            edges,
+            tuple(about["individuals"]),
+            about.get("device", "cpu"),
+            about.get("runtime", ""),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ArtifactError(f"expected a model's description, got: {error}\nwhere: {run_dir / 'model.json'}") from error
@@ -203,7 +212,7 @@ def read_card(run_dir: Path) -> ModelCard:
 
 def write_config(run_dir: Path, config: RunConfig) -> None:
     """Write the full resolved ``run.yaml``."""
-    write_atomic(run_dir / "run.yaml", lambda path: save_config(config, path))
+    write_atomic(run_dir / "run.yaml", lambda path: save_config(config, path), make_parents=False)
 
 
 def read_config(run_dir: Path) -> RunConfig:
@@ -217,7 +226,7 @@ def write_plan(run_dir: Path, n_frames: int, chunk_frames: int, part: Part) -> N
     plan = {"n_frames": n_frames, "chunk_frames": chunk_frames}
     if part != Part(0, n_frames):
         plan |= {"start": part.start, "stop": part.stop, "every": part.every}
-    write_json(run_dir / "plan.json", plan)
+    write_json(run_dir / "plan.json", plan, make_parents=False)
 
 
 def read_plan(run_dir: Path) -> tuple[Part, int]:

@@ -1,20 +1,21 @@
-"""What the commands do to one video: analyze, track, export, status. Each can be repeated at any time."""
+"""What the commands do to one video: analyze, track, export. Each can be repeated at any time."""
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from shoal.config.assemble import suit_dlc
 from shoal.config.predict import PredictConfig
 from shoal.config.run import RunConfig, load_config
-from shoal.errors import ArtifactError, InputError, ShoalError, Stopped
+from shoal.errors import ArtifactError, InputError, Stopped
 from shoal.io.artifacts import (
     fingerprint,
     is_done,
@@ -23,6 +24,7 @@ from shoal.io.artifacts import (
     remove_partial,
     save_table,
     write_entry,
+    write_failure,
 )
 from shoal.io.stopping import stop_requests
 from shoal.io.video import VideoInfo, frame_at, probe
@@ -31,7 +33,6 @@ from shoal.run.folder import (
     TrackColumn,
     claim_folder,
     each_span,
-    folders_of,
     open_folder,
     plan_spans,
     read_card,
@@ -47,6 +48,7 @@ from shoal.run.folder import (
 )
 from shoal.run.plan import Part, by_frame, by_look, chunk_size, looked_at, missing, part_name, spans
 from shoal.run.predict import Prints, fingerprints, measure_speed, peak_cap, predict, reassemble
+from shoal.run.running import working
 from shoal.stages import associate as associating
 from shoal.stages import stitch as stitching
 from shoal.types import Decisions, OnProgress, Poses, Span, Tracks, no_progress
@@ -100,7 +102,7 @@ def analyze(
         for name in TABLES:
             shutil.rmtree(run_dir / name, ignore_errors=True)
     all_spans = _prepare(run_dir, info, engine, config, part, is_new=overwrite)
-    with stop_requests("the current chunk") as should_stop:
+    with working(run_dir, "analyze"), stop_requests("the current chunk") as should_stop:
         is_complete = predict(run_dir, info, engine, config=config, on_progress=on_progress, should_stop=should_stop)
     prints = fingerprints(info.identity, engine.card, config, part)
     if not is_complete:
@@ -144,10 +146,12 @@ def track(run_dir: Path, config: RunConfig | None = None) -> Path:
         )
     write_config(run_dir, config)
     linked = fingerprint("associate", associating.VERSION, config.associate, inputs=[prints.assemble])
-    if not is_done(run_dir, "associate", linked):
-        _associate(run_dir, config, all_spans, linked, prints)
     joined = fingerprint("stitch", stitching.VERSION, config.stitch, inputs=[linked])
-    if not is_done(run_dir, "stitch", joined):
+    if is_done(run_dir, "associate", linked) and is_done(run_dir, "stitch", joined):
+        return run_dir
+    with working(run_dir, "track"):
+        if not is_done(run_dir, "associate", linked):
+            _associate(run_dir, config, all_spans, linked, prints)
         _stitch(run_dir, config, all_spans, joined, linked)
     return run_dir
 
@@ -199,21 +203,6 @@ def export(
     return write_dlc_files(run_dir, dest=folder, what=("poses", "tracks", *more), csv=csv)
 
 
-def status(paths: Sequence[Path]) -> list[dict[str, Any]]:
-    """How far runs are: one row per run folder found in ``paths`` and their subfolders."""
-    folders: list[Path] = []
-    for path in map(Path, paths):
-        if path.is_file():
-            folders += folders_of(probe(path))
-        elif (path / "video.json").is_file():
-            folders.append(path)
-        elif path.is_dir():
-            folders += sorted(found.parent for found in path.rglob("video.json"))
-        else:
-            raise InputError(f"expected a run folder or a folder that holds some, found nothing\nwhere: {path}")
-    return [_status(folder) for folder in folders]
-
-
 def find_part(info: VideoInfo, config: PredictConfig) -> Part:
     """The frames that the settings mean.
 
@@ -233,8 +222,13 @@ def find_part(info: VideoInfo, config: PredictConfig) -> Part:
 
 def _claim(info: VideoInfo, dest: Path | None, name: str) -> Path:
     try:
-        return claim_folder(info, dest, name)
+        folder = claim_folder(info, dest, name)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, "no permission to write", str(folder))
+        return folder
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+            raise write_failure((dest or info.path.parent) / "video.json", error) from error
         raise InputError(
             f"expected a folder that can be written to, got: {error}\nwhere: {dest or info.path.parent}",
             hint="--dest DIR puts the results elsewhere",
@@ -353,24 +347,3 @@ def _merge(a: Decisions, b: Decisions) -> Decisions:
     joined = {name: np.concatenate([getattr(a, name), getattr(b, name)]) for name in names}
     order = np.argsort(joined["frame"], kind="stable")
     return Decisions(**{name: values[order] for name, values in joined.items()}, span=a.span)
-
-
-def _status(run_dir: Path) -> dict[str, Any]:
-    about = open_folder(run_dir)
-    row: dict[str, Any] = {"run": str(run_dir), "frames": about["n_frames"], "bad_frames": len(about["bad_frames"])}
-    try:
-        part = read_part(run_dir)
-        prints = fingerprints(about["identity"], read_card(run_dir), read_config(run_dir), part)
-        all_spans = plan_spans(run_dir)
-    except ShoalError as error:
-        return row | {"state": "damaged", "why": error.message}
-    left = _unfinished(run_dir, prints, all_spans)
-    row["frames"] = len(looked_at(part, (part.start, part.stop)))
-    row |= {"chunks": len(all_spans), "chunks_done": len(all_spans) - len(left)}
-    stitched = read_entry(run_dir, "stitch")
-    seconds = [e["seconds"] for span in all_spans if (e := read_entry(run_dir, "predict", span))]
-    row["seconds"] = round(sum(seconds), 1)
-    row["state"] = "unfinished" if left else "tracked" if stitched else "analyzed"
-    if stitched and not left:
-        row["tracks"] = stitched["counts"]["tracks"]
-    return row

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import runpy
 import shutil
 import signal
 import subprocess
@@ -15,13 +16,15 @@ import numpy as np
 import pytest
 
 from shoal.errors import ArtifactError, InputError, Stopped
+from shoal.io import decoding
 from shoal.io.artifacts import load_table, read_entry, save_table
 from shoal.io.dlc.results import read_tracks as read_dlc_tracks
 from shoal.io.video import VideoWriter, probe
 from shoal.run import dlc_files
 from shoal.run.folder import open_folder, read_animals, read_spans, read_tracks
 from shoal.run.render import render
-from shoal.run.steps import analyze, export, status, track
+from shoal.run.status import status
+from shoal.run.steps import analyze, export, track
 from shoal.types import Appearance, Decisions, Detections, Poses
 
 TABLES = {"detections": Detections, "poses": Poses, "unique": Poses, "appearance": Appearance}
@@ -79,6 +82,27 @@ def test_chunks_and_batches_do_not_matter(blobs, blob_video, blob_run, tmp_path,
     run_dir = analyze(blob_video, blobs.engine(), config=config, dest=tmp_path / "dest")
     assert len(list((run_dir / "poses").iterdir())) == -(-300 // chunk)
     assert whole_tables(run_dir, tmp_path / "a") == whole_tables(blob_run, tmp_path / "b")
+
+
+def test_nothing_matters_to_the_tables_of_a_damaged_video(blobs, tmp_path, monkeypatch):
+    """A decoder's guess at damaged data depended on its threads and on where it began."""
+    film = runpy.run_path(str(Path(__file__).parents[1] / "unit" / "io" / "numbered.py"))
+    video = film["damage"](blobs.make_video(tmp_path / "bad.mp4", 300), (40, 120, 250, 270))
+
+    def tables(name: str, *settings: str, threads: int = 1) -> dict[str, bytes]:
+        monkeypatch.setattr(decoding, "DECODE_THREADS", threads)
+        run_dir = analyze(video, blobs.engine(), config=blobs.config(*settings), dest=tmp_path / name)
+        (tmp_path / f"{name}-tables").mkdir()
+        return whole_tables(run_dir, tmp_path / f"{name}-tables")
+
+    plain = tables("plain", "predict.chunk_frames=512")
+    assert tables("a", "predict.chunk_frames=64", "predict.batch_size=3", "compute.decode_workers=2") == plain
+    assert tables("b", "predict.chunk_frames=128", "predict.batch_size=1", threads=4) == plain
+    run_dir = tmp_path / "a" / "bad.shoal"
+    for path in run_dir.glob("manifest/*-000000192-000000256.json"):  # so that it goes on in the middle
+        path.unlink()
+    shutil.rmtree(tmp_path / "a-tables")
+    assert tables("a", "predict.batch_size=5", threads=2) == plain
 
 
 def test_kill_and_resume_give_identical_files(blobs, blob_video, blob_run, tmp_path):

@@ -221,7 +221,7 @@ def test_cropping_counts_from_the_crops_corner_in_dlcs_files(config, engine, blo
     assert len(part) == len(whole) == len(found)
     shift = np.nanmean(whole.poses.xy, axis=(0, 1)) - np.nanmean(part.poses.xy, axis=(0, 1))
     assert np.allclose(shift, (10, 4), atol=0.1)
-    assert dlc_videos.read_card(cut / "new.shoal").name == SCORER
+    assert dlc_videos.read_card(cut / "new.crop10-150-4-94.shoal").name == SCORER
     worked = deeplabcut.create_labeled_video(config, [str(video)], destfolder=str(cut))
     assert worked == [True]
     with pytest.raises(deeplabcut.InputError, match="crop"):

@@ -15,7 +15,8 @@ from shoal.io.video import frame_at, probe
 from shoal.run import batch
 from shoal.run.folder import folders_of, open_folder, read_animals, read_spans, read_tracks
 from shoal.run.render import render
-from shoal.run.steps import analyze, export, status, track
+from shoal.run.status import status
+from shoal.run.steps import analyze, export, track
 from shoal.types import Decisions, Detections, Poses
 
 

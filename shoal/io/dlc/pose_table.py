@@ -7,7 +7,9 @@ rows are image paths or frame numbers. All layout quirks end here; the other mod
 from __future__ import annotations
 
 import csv
+import errno
 import logging
+import os
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -219,12 +221,16 @@ def write_pose_parts(path: Path, parts: Iterable[PoseTable], *, key: str, layout
     pieces = iter(parts)
     first = _data_frame(next(pieces))
     rest = (_data_frame(part) for part in pieces)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # PyTables on long attributes and names with spaces
-        # pandas writes nothing at all for a table without rows
-        if layout == "fixed" or not len(first) or not _append(path, first, rest, key):
-            _write_fixed(path, first, rest, key)
-        _mark_version(path, key)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PyTables on long attributes and names with spaces
+            # pandas writes nothing at all for a table without rows
+            if layout == "fixed" or not len(first) or not _append(path, first, rest, key):
+                _write_fixed(path, first, rest, key)
+            _mark_version(path, key)
+            _read_again(path, key)
+    except (tables.HDF5ExtError, tables.NoSuchNodeError) as error:  # it does not say why: a full disk looks like this
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(path)) from error
 
 
 def _data_frame(table: PoseTable) -> pd.DataFrame:
@@ -271,7 +277,9 @@ def _append(path: Path, first: pd.DataFrame, rest: Iterable[pd.DataFrame], key: 
     with pd.HDFStore(str(path), mode="w") as store:
         try:
             store.append(key, first, format="table", nan_rep="nan", index=False)
-        except tables.HDF5ExtError:
+        except tables.HDF5ExtError as error:
+            if "header message is too large" not in str(error):
+                raise
             # the table layout keeps all column names in one 64 KiB attribute; fixed has no such limit and reads alike
             logger.info("%s: %d columns do not fit the table layout, written as fixed", path.name, first.shape[1])
             return False
@@ -285,3 +293,10 @@ def _mark_version(path: Path, key: str) -> None:
     """Pandas 3 leaves the version out and pandas 2 (DLC's) then takes the file for a prehistoric one."""
     with tables.open_file(str(path), "a") as file:
         file.get_node(f"/{key}")._v_attrs.pandas_version = "0.15.2"
+
+
+def _read_again(path: Path, key: str) -> None:
+    """Open the file and read its last row: HDF5 closes a file that did not fit on the disk without a word."""
+    with tables.open_file(str(path)) as file:
+        for node in file.walk_nodes(f"/{key}", "Leaf"):
+            node.read(start=max(0, node.nrows - 1)) if node.nrows else None

@@ -105,7 +105,7 @@ def test_missing_model_and_run_folder(monkeypatch, capsys, tmp_path):
 
 def test_status_of_a_folder_without_runs(monkeypatch, capsys, tmp_path):
     code, out, _ = shoal(monkeypatch, capsys, "status", str(tmp_path), "--json")
-    assert code == 0 and json.loads(out) == {"status": []}
+    assert code == 0 and json.loads(out)["status"] == [] and json.loads(out)["total"]["runs"] == 0
     video = tmp_path / "new.mp4"
     with VideoWriter(video, fps=5) as writer:
         writer.write(np.zeros((32, 32, 3), np.uint8))

@@ -63,6 +63,25 @@ def test_more_columns_than_a_table_holds_are_written_all_the_same(tmp_path):
     assert read_names == tuple(names)
 
 
+def test_a_table_of_very_many_columns_was_gathered_in_memory(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    skeleton, names = Skeleton(tuple(f"keypoint_{i}" for i in range(40))), [f"animal_{i}" for i in range(40)]
+    frame, track = (c.ravel() for c in np.mgrid[:7, :40])
+    poses = Poses(frame, track, rng.random((280, 40, 2)), rng.random((280, 40)), np.ones(280), (0, 7))
+    paths: dict[int, Path] = {}
+    for piece in (1 << 20, 2 * 4800):  # all rows at once, and two at a time
+        monkeypatch.setattr(results, "PIECE_VALUES", piece)
+        path = tmp_path / f"{piece}.h5"
+        write_tracks(path, Tracks(poses, track), skeleton=skeleton, names=names, scorer="s")
+        paths[piece] = path
+        with tables.open_file(str(path)) as file:
+            assert not hasattr(file.get_node("/tracks")._v_attrs, "table_type"), "not the layout to be tested"
+            assert file.get_node("/tracks/axis1").shape == (7,)
+    at_once, in_pieces = (pd.read_hdf(path, "tracks") for path in paths.values())
+    pd.testing.assert_frame_equal(in_pieces, at_once)
+    assert in_pieces.shape == (7, 4800) and in_pieces.index.tolist() == list(range(7))
+
+
 @pytest.mark.parametrize("suffix", [".h5", ".csv"])
 def test_a_video_in_spans_gives_the_same_table_as_at_once(tmp_path, monkeypatch, suffix):
     corner = Poses([1, 4], [0, 0], np.ones((2, 1, 2)), np.ones((2, 1)), [1, 1], (0, 5))
