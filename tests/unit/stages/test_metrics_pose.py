@@ -64,7 +64,7 @@ def test_padding_with_negative_confidence_is_no_animal() -> None:
 
 
 def test_keypoints_that_an_animal_lacks_count_as_confidence_0_when_animals_are_ranked() -> None:
-    """The mean over those present put a sure fragment before whole animals: mAP .09 off DeepLabCut's on the same poses."""
+    """The mean over those present put sure fragments before whole animals: mAP .09 off DeepLabCut's of equal poses."""
     part = np.where(np.arange(4)[:, None] < 2, moved(15.0), NAN)
     table = poses([(0, SQUARE, 0.5), (1, part, 0.75)], 2)
     confidence = np.where(np.isnan(table.xy[..., 0]), 0, table.confidence)
