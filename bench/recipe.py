@@ -32,7 +32,7 @@ from shoal.io.dlc.project import read_project
 from shoal.io.dlc.results import read_tracks
 from shoal.io.video import read_frames
 from shoal.models.checkpoint import load_model
-from shoal.models.device import describe, pick_device, precision_context
+from shoal.models.device import describe, pick_device, autocast
 from shoal.models.limbs import choose_edges
 from shoal.models.registry import build
 from shoal.synthetic.dataset import make_project
@@ -135,12 +135,12 @@ def speed(threads: int) -> list[dict]:
 
             def step() -> None:
                 net.train()  # noqa: B023
-                with precision_context(precision, device):  # noqa: B023
+                with autocast(precision, device):  # noqa: B023
                     maps = net.at_scale(crops)  # noqa: B023
                 (maps.heat.square().mean() + maps.limbs.square().mean()).backward()
 
             def look() -> None:
-                with torch.inference_mode(), precision_context(precision, device):  # noqa: B023
+                with torch.inference_mode(), autocast(precision, device):  # noqa: B023
                     net.eval()(frame)  # noqa: B023
 
             rows.append({

@@ -13,8 +13,9 @@ from torch import Tensor
 from shoal.config.predict import PredictConfig
 from shoal.models.checkpoint import LoadedModel
 from shoal.models.decode import Limbs, Peaks, decode
-from shoal.models.device import precision_context
 from shoal.models.features import peak_features
+from shoal.models.runtime.eager import eager
+from shoal.models.runtime.setup import Forward, Setup
 from shoal.types import Detections, FrameBatch, Poses, Span
 
 
@@ -28,7 +29,13 @@ class _Found:
 
 @torch.inference_mode()
 def detect(
-    model: LoadedModel, batch: FrameBatch, config: PredictConfig, *, n_animals: int = 0, feature_size: int = 64
+    model: LoadedModel,
+    batch: FrameBatch,
+    config: PredictConfig,
+    *,
+    forward: Forward | None = None,
+    n_animals: int = 0,
+    feature_size: int = 64,
 ) -> tuple[Detections, Poses, Float16[ndarray, "P D"]]:
     """Everything the network sees in a batch of frames.
 
@@ -39,6 +46,7 @@ def detect(
         model: the network.
         batch: frames with increasing numbers.
         config: caps and thresholds.
+        forward: the runtime that computes the maps; None = torch itself in ``config.precision``.
         n_animals: sets the cap on peaks; 0 = the number of labelled individuals.
         feature_size: D; 0 = no features.
 
@@ -46,6 +54,7 @@ def detect(
         (detections, unique keypoints as one item per frame with K = U, features (P, D) of the peaks in their order).
         The span covers the batch.
     """
+    forward = forward or eager(model, Setup(config.precision))
     n_frames = len(batch.frame)
     span = (int(batch.frame[0]), int(batch.frame[-1]) + 1) if n_frames else (0, 0)
     n_animals = n_animals or len(model.individuals)
@@ -54,7 +63,7 @@ def detect(
     start = 0
     while start < n_frames:
         try:
-            found = _look(model, batch.images[start : start + size], config, n_animals, feature_size)
+            found = _look(model, forward, batch.images[start : start + size], config, n_animals, feature_size)
         except torch.OutOfMemoryError:
             if size == 1:
                 raise
@@ -66,10 +75,11 @@ def detect(
     return _joined(parts, model, span, feature_size)
 
 
-def _look(model: LoadedModel, images: ndarray, config: PredictConfig, n_animals: int, feature_size: int) -> _Found:
+def _look(
+    model: LoadedModel, forward: Forward, images: ndarray, config: PredictConfig, n_animals: int, feature_size: int
+) -> _Found:
     pixels = torch.from_numpy(np.array(images)).to(model.device)  # tables are read-only, torch wants its own
-    with precision_context(config.precision, model.device):
-        maps = model.net(pixels)
+    maps = forward(pixels)
     edges = torch.from_numpy(np.array(model.edges)).to(model.device)
     peaks, limbs, unique = decode(maps, edges, config=config, n_animals=n_animals)
     features = peak_features(maps, peaks.image, peaks.xy, size=feature_size) if feature_size else pixels.new_zeros(0, 0)

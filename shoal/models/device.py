@@ -59,18 +59,20 @@ def use_bf16(precision: str, device: torch.device) -> bool:
     return device.type == "cpu" and bool({"avx512_bf16", "amx_bf16"} & cpu_flags())
 
 
-def precision_context(precision: str, device: torch.device) -> AbstractContextManager[object]:
-    """Autocast to bfloat16, or nothing."""
-    return torch.autocast(device.type, torch.bfloat16) if use_bf16(precision, device) else nullcontext()
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
+    """Autocast to ``bf16`` or ``fp16``, or (``float32``) nothing; ``auto``: as ``use_bf16`` says."""
+    if use_bf16(precision, device):
+        return torch.autocast(device.type, torch.bfloat16)
+    return torch.autocast(device.type, torch.float16) if precision == "fp16" else nullcontext()
 
 
-def describe(device: torch.device, precision: str) -> str:
+def describe(device: torch.device, precision: str = "") -> str:
     """One line for logs: device, cores or memory, precision."""
-    number = "bf16" if use_bf16(precision, device) else "float32"
+    number = f", {'bf16' if use_bf16(precision, device) else 'float32'}" if precision else ""
     if device.type == "cuda":
         found = torch.cuda.get_device_properties(device)
-        return f"{device} ({found.name}, {found.total_memory / 2**30:.0f} GiB, {number})"
-    return f"{device} ({_cpu_name()}, {torch.get_num_threads()} threads, {number})"
+        return f"{device} ({found.name}, {found.total_memory / 2**30:.0f} GiB{number})"
+    return f"{device} ({cpu_name()}, {torch.get_num_threads()} threads{number})"
 
 
 @lru_cache
@@ -79,7 +81,8 @@ def cpu_flags() -> frozenset[str]:
     return frozenset(_cpuinfo("flags").split())
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """The processor's own name."""
     return _cpuinfo("model name") or platform.processor() or platform.machine()
 
 

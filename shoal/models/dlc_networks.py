@@ -56,26 +56,39 @@ class DlcBody(nn.Module):
 
     def forward(self, x: Float[Tensor, "B 3 H W"]) -> PoseMaps:
         """Maps of normalised pixels."""
+        return self.finish(self.trunk(x))
+
+    def trunk(self, x: Float[Tensor, "B 3 H W"]) -> tuple[Tensor, ...]:
+        """Everything that is computed: bodypart maps (heat, limbs, locref), those of the side heads, the backbone's."""
         y = self.backbone(x)
-        heat, limbs, locref = self.heads["bodypart"](y)
+        found = [*self.heads["bodypart"](y)]
+        if "unique_bodypart" in self.heads:
+            found += self.heads["unique_bodypart"](y)
+        if "identity" in self.heads:
+            found.append(self.heads["identity"](y)[0])
+        return (*found, y)
+
+    def finish(self, tensors: Sequence[Tensor]) -> PoseMaps:
+        """What ``trunk`` gives, named."""
+        heat, limbs, locref, *sides, y = (t.float() for t in tensors)
         if self.keep is not None:
             limbs = limbs.unflatten(1, (-1, 2))[:, self.keep].flatten(1, 2)
         unique = unique_locref = identity = y.new_zeros(len(y), 0, 2 * y.shape[2] + 1, 2 * y.shape[3] + 1)
         if "unique_bodypart" in self.heads:
-            unique, unique_locref = self.heads["unique_bodypart"](y)
+            unique, unique_locref, *sides = sides
         if "identity" in self.heads:
-            identity, _ = self.heads["identity"](y)
+            identity = sides[0]
         return PoseMaps(
-            heat=heat.float(),
-            limbs=limbs.float(),
-            unique=unique.float(),
-            identity=identity.float(),
-            features=(y,),
+            heat=heat,
+            limbs=limbs,
+            unique=unique,
+            identity=identity,
+            features=(tensors[-1],),
             stride=(self.map_stride, self.map_stride),
             side_stride=(self.stride / 2, self.stride / 2),
             feature_strides=((float(self.stride), float(self.stride)),),
-            locref=locref.float(),
-            unique_locref=unique_locref.float(),
+            locref=locref,
+            unique_locref=unique_locref,
             is_dlc=True,
         )
 

@@ -1,14 +1,16 @@
 """The pose network: frames in, maps out.
 
 ``PoseNet`` owns everything that all networks share (normalisation, shrinking, padding, coordinates); its ``body``
-turns normalised pixels into maps. A body is any module with ``forward(x) -> PoseMaps`` (strides in input pixels),
-``margin`` (the input's sides must be multiples of it) and ``n_features`` (channels of each feature level).
+turns normalised pixels into maps. A body is any module with ``trunk(x) -> tensors`` (nearly all of the work, which
+other runtimes can do), ``finish(tensors) -> PoseMaps`` (strides in input pixels), ``margin`` (the input's sides must be
+multiples of it) and ``n_features`` (channels of each feature level).
 
 Tensor legend, on top of types.py: h, w map size; C channels; s stride.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import timm
@@ -79,36 +81,65 @@ class PoseNet(nn.Module):
 
     def forward(self, images: UInt8[Tensor, "B H W 3"]) -> PoseMaps:
         """Maps of whole frames; strides in pixels of ``images``."""
-        height, width = map(int, images.shape[1:3])  # int: under a tracer sizes are tensors
+        return self.whole(images, self.trunk_of_bytes)
+
+    def trunk_of_bytes(self, small: UInt8[Tensor, "B h w 3"]) -> tuple[Tensor, ...]:
+        """``trunk`` of shrunk frames."""
+        return self.trunk(small.permute(0, 3, 1, 2).to(torch.float32))
+
+    def whole(self, images: UInt8[Tensor, "B H W 3"], trunk: Callable[[Tensor], Sequence[Tensor]]) -> PoseMaps:
+        """The same by way of another ``trunk``, from shrunk uint8 pixels (B, h, w, 3)."""
         small = shrink(images, self.input_scale)
-        maps = self.at_scale(small)
-        factor = (width / int(small.shape[3]), height / int(small.shape[2]))
-        return _in_frame_pixels(maps, factor)
+        size = small.shape[1:3]
+        return in_frame_pixels(self.finish(trunk(small), size), frame=images.shape[1:3], small=size)
 
     def at_scale(self, pixels: Float[Tensor, "B 3 h w"]) -> PoseMaps:
         """Maps of images (0-255) that already have the network's scale; strides in their pixels."""
+        return self.finish(self.trunk(pixels), pixels.shape[2:])
+
+    def trunk(self, pixels: Float[Tensor, "B 3 h w"]) -> tuple[Tensor, ...]:
+        """The part that other runtimes can take over; ``finish`` makes maps of what it gives."""
         x = (pixels - self.mean) / self.std
-        height, width = map(int, x.shape[2:])
+        height, width = map(int, x.shape[2:])  # int: under a tracer sizes are tensors
         margin: int = self.body.margin  # type: ignore[assignment]
         # padding right and below with the mean leaves all coordinates as they are
-        right, below = -width % margin, -height % margin
-        x = F.pad(x, (0, right, 0, below))
-        maps = self.body(x.contiguous(memory_format=torch.channels_last))
+        x = F.pad(x, (0, -width % margin, 0, -height % margin))
+        return self.body.trunk(x.contiguous(memory_format=torch.channels_last))  # type: ignore[operator]
+
+    def finish(self, tensors: Sequence[Tensor], size: Sequence[int]) -> PoseMaps:
+        """Maps of images of ``size`` (height, width)."""
+        maps = self.body.finish(tensors)  # type: ignore[operator]
+        height, width = size
         # DLC's maps reach a cell over the edge of a frame that needs no padding; DLC reads it, and so do we
-        return _without_padding(maps, width, height) if right or below else maps
+        is_padded = height % self.body.margin or width % self.body.margin  # type: ignore[operator]
+        return _without_padding(maps, width, height) if is_padded else maps
 
 
-def shrink(images: UInt8[Tensor, "B H W 3"], scale: float) -> Float[Tensor, "B 3 h w"]:
-    """Frames at the network's scale, 0-255, antialiased; corners stay corners (align_corners=False)."""
-    x = images.permute(0, 3, 1, 2).to(torch.float32)
+def shrink(images: UInt8[Tensor, "B H W 3"], scale: float) -> UInt8[Tensor, "B h w 3"]:
+    """Frames at the network's scale, antialiased; corners stay corners (align_corners=False).
+
+    Whole grey levels, as training sees them: the CPU's uint8 kernel takes a fifth of the time of the float32 one.
+    """
     if scale == 1.0:
-        return x
-    size = [max(1, round(int(n) * scale)) for n in x.shape[2:]]
-    return F.interpolate(x, size=size, mode="bilinear", antialias=True, align_corners=False)
+        return images
+    x = images.permute(0, 3, 1, 2)
+    height, width = shrunk_size(x.shape[2:], scale)
+    is_rounded = x.dtype == torch.uint8 and x.device.type != "cpu"  # only the CPU has an antialiasing kernel for uint8
+    small = F.interpolate(
+        x.float() if is_rounded else x, size=(height, width), mode="bilinear", antialias=True, align_corners=False
+    )
+    return (small.round().to(torch.uint8) if is_rounded else small).permute(0, 2, 3, 1)
 
 
-def _in_frame_pixels(maps: PoseMaps, factor: Stride) -> PoseMaps:
-    fx, fy = factor
+def shrunk_size(size: Sequence[int], scale: float) -> tuple[int, int]:
+    """(height, width) after ``shrink``."""
+    height, width = (max(1, round(int(n) * scale)) for n in size)
+    return height, width
+
+
+def in_frame_pixels(maps: PoseMaps, *, frame: Sequence[int], small: Sequence[int]) -> PoseMaps:
+    """Strides in pixels of frames (height, width) instead of those of the shrunk ones."""
+    fx, fy = frame[1] / small[1], frame[0] / small[0]
 
     def scaled(stride: Stride) -> Stride:
         return stride[0] * fx, stride[1] * fy
@@ -180,13 +211,21 @@ class LightBody(nn.Module):
 
     def forward(self, x: Float[Tensor, "B 3 H W"]) -> PoseMaps:
         """Maps of normalised pixels."""
+        return self.finish(self.trunk(x))
+
+    def trunk(self, x: Float[Tensor, "B 3 H W"]) -> tuple[Tensor, ...]:
+        """The neck's finest level, then the backbone's levels."""
         levels = self.backbone(x)
         y = self.smooth[-1](self.lateral[-1](levels[-1]))
         for level in range(len(levels) - 2, -1, -1):
             up = F.interpolate(y, scale_factor=2.0, mode="nearest")
             y = self.smooth[level](self.lateral[level](levels[level]) + up)
-        # the head stays in float32: bf16 maps have equal neighbours and lose sub-pixel position (recipe_spike.md, 4)
-        with torch.autocast(x.device.type, enabled=False):
+        return (y, *levels)
+
+    def finish(self, tensors: Sequence[Tensor]) -> PoseMaps:
+        """The head, in float32 whatever came before: bf16 maps have equal neighbours and lose sub-pixel position."""
+        y, *levels = tensors
+        with torch.autocast(y.device.type, enabled=False):
             heat, limbs, unique, identity = self.head(y.float()).split(self.channels, dim=1)
         stride = (self.strides[0], self.strides[0])
         return PoseMaps(

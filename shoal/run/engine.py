@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy import ndarray
 
 from shoal.config.run import RunConfig
-from shoal.errors import ConfigError
-from shoal.io.video import VideoInfo
+from shoal.errors import ConfigError, ProjectError
+from shoal.io.dlc.project import read_project
+from shoal.io.video import VideoInfo, read_frames
 from shoal.run.folder import ModelCard
 from shoal.types import Detections, FrameBatch, Poses
 
+if TYPE_CHECKING:  # torch is imported when a network is loaded
+    from shoal.models.checkpoint import LoadedModel
+
 log = logging.getLogger(__name__)
+
+CHECKED_FRAMES = 6
+CALIBRATION_IMAGES = 24
 
 Detect = Callable[[FrameBatch], tuple[Detections, Poses, ndarray]]
 """Detections, unique keypoints and (P, D) features of the peaks of a batch."""
@@ -58,24 +66,102 @@ def load_engine(model: Path, config: RunConfig) -> Engine:
 
     Raises:
         CheckpointError: missing, damaged, or it does not fit.
+        ConfigError: a runtime or precision that is not there.
         ResourceError: no such device.
     """
     from shoal.models.checkpoint import load_model
-    from shoal.models.detect import detect
     from shoal.models.device import describe, pick_device
+    from shoal.models.runtime.choose import ways
 
     device = pick_device(config.compute)
     loaded = load_model(Path(model), device=device)
+    if config.predict.input_scale:
+        loaded.net.input_scale = config.predict.input_scale
+    possible = ways(config.predict.runtime, config.predict.precision, device)
     name = loaded.scorer or (model.stem if model.is_dir() else model.resolve().parent.name)
     card = ModelCard(name, loaded.sha, loaded.skeleton, loaded.edges, loaded.individuals, device.type)
-    log.info("network %s on %s", name, describe(device, config.predict.precision))
+    log.info("network %s on %s", name, describe(device))
+    known: dict[tuple[int, int], Engine] = {}
+
+    def suit(info: VideoInfo) -> Engine:
+        size = (info.width, info.height)
+        if size not in known:
+            known[size] = _suited(loaded, Path(model), info, config=config, card=card, possible=possible)
+        return known[size]
+
+    return Engine(card, _unsuited, loaded.config.model.is_dlc, suit=suit)
+
+
+def _suited(
+    model: LoadedModel,
+    path: Path,
+    info: VideoInfo,
+    *,
+    config: RunConfig,
+    card: ModelCard,
+    possible: Sequence[tuple[str, str]],
+) -> Engine:
+    """The engine for one video, with the runtime chosen and checked."""
+    import torch
+
+    from shoal.models.detect import detect
+    from shoal.models.device import usable_cores
+    from shoal.models.runtime.setup import Setup
+    from shoal.models.runtime.suit import suit
+
+    threads = config.compute.threads or usable_cores()
+
+    def frames() -> list[FrameBatch]:
+        return [cropped(batch, config.predict.crop) for batch in sample_frames(info, CHECKED_FRAMES)]
+
+    def setup(precision: str) -> Setup:
+        return Setup(precision, threads, lambda: _calibration_images(path, model) or [b.images[0] for b in frames()])
+
+    (runtime, precision), forward = suit(model, possible, config.predict, setup, frames)
+    card = replace(card, runtime=f"{runtime}-{precision}")
+    workers = 1
+    if runtime in ("openvino", "onnx"):  # frames side by side, one thread each, instead of threads within a frame
+        workers = threads
+        torch.set_num_threads(1)
     n_animals, feature_size = config.stitch.n_animals, config.sample.feature_size
 
     def look(batch: FrameBatch) -> tuple[Detections, Poses, ndarray]:
         part = cropped(batch, config.predict.crop)
-        return detect(loaded, part, config.predict, n_animals=n_animals, feature_size=feature_size)
+        return detect(model, part, config.predict, forward=forward, n_animals=n_animals, feature_size=feature_size)
 
-    return Engine(card, look, loaded.config.model.is_dlc)
+    return Engine(card, look, model.config.model.is_dlc, workers)
+
+
+def sample_frames(info: VideoInfo, n: int) -> list[FrameBatch]:
+    """Readable frames spread evenly over a video, each a batch of its own."""
+    found: list[FrameBatch] = []
+    for start in np.unique(np.linspace(0, info.n_frames, n, endpoint=False).astype(int)).tolist():
+        batch = next(read_frames(info.path, start=start, stop=min(start + 16, info.n_frames), batch=1), None)
+        if batch is not None:
+            found.append(batch)
+    return found
+
+
+def _calibration_images(path: Path, model: LoadedModel) -> list[ndarray]:
+    """Labelled images of the project that a model lies in, evenly chosen; none where there is no project."""
+    from shoal.training.data import read_image
+
+    for folder in path.resolve().parents:
+        if (folder / "config.yaml").is_file():
+            break
+    else:
+        return []
+    try:
+        labels = read_project(folder).labels
+        chosen = np.unique(np.linspace(0, len(labels) - 1, CALIBRATION_IMAGES).astype(int)) if labels else []
+        return [read_image(labels[int(row)].image) for row in chosen]
+    except ProjectError as error:
+        log.warning("int8 is calibrated on the video: %s", error.message.splitlines()[0])
+        return []
+
+
+def _unsuited(batch: FrameBatch) -> tuple[Detections, Poses, ndarray]:
+    raise RuntimeError("Engine.ready_for comes first")
 
 
 def cropped(batch: FrameBatch, crop: tuple[int, int, int, int] | None) -> FrameBatch:

@@ -36,6 +36,7 @@ class ModelCard:
         edges: (E, 2) limbs that it scores.
         individuals: names in the project.
         device: kind of device that it ran on; results differ in the last digits between kinds.
+        runtime: what computed it, e.g. openvino-bf16; results differ a little between runtimes.
     """
 
     name: str
@@ -44,6 +45,7 @@ class ModelCard:
     edges: Int64[ndarray, "E 2"]
     individuals: tuple[str, ...]
     device: str = "cpu"
+    runtime: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,6 +132,7 @@ def write_card(run_dir: Path, card: ModelCard) -> None:
     skeleton = card.skeleton
     about = {
         "name": card.name, "sha": card.sha, "individuals": list(card.individuals), "device": card.device,
+        "runtime": card.runtime,
         "edges": card.edges.tolist(), "keypoints": list(skeleton.keypoints), "unique": list(skeleton.unique),
         "limbs": skeleton.edges.tolist(), "mirror": np.asarray(skeleton.mirror).tolist(),
     }  # fmt: skip
@@ -149,7 +152,13 @@ def read_card(run_dir: Path) -> ModelCard:
         skeleton = Skeleton(tuple(about["keypoints"]), limbs, mirror, tuple(about["unique"]))
         edges = np.array(about["edges"], np.int64).reshape(-1, 2)
         return ModelCard(
-            about["name"], about["sha"], skeleton, edges, tuple(about["individuals"]), about.get("device", "cpu")
+            about["name"],
+            about["sha"],
+            skeleton,
+            edges,
+            tuple(about["individuals"]),
+            about.get("device", "cpu"),
+            about.get("runtime", ""),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ArtifactError(f"expected a model's description, got: {error}\nwhere: {run_dir / 'model.json'}") from error

@@ -31,7 +31,7 @@ from shoal.types import Appearance, Detections, OnProgress, Poses, Span, concate
 
 log = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 READ_AHEAD = 4  # batches: smooths over keyframes without holding much memory
 
 
@@ -57,10 +57,11 @@ class Prints:
 
 def fingerprints(info_identity: str, card: ModelCard, config: RunConfig) -> Prints:
     """Fingerprints of ``predict`` (network) and ``assemble`` (poses and samples); batch sizes do not count."""
-    settings = config.predict.model_dump(mode="json", exclude={"batch_size", "chunk_frames"}) | {"max_peaks": 0}
-    if settings["crop"] is None:
-        del settings["crop"]  # runs made before there were crops stay valid
-    settings |= {"device": card.device, "feature_size": config.sample.feature_size, "cap": peak_cap(config, card)}
+    settings = config.predict.model_dump(
+        mode="json", exclude={"batch_size", "chunk_frames", "max_peaks", "runtime", "precision"}
+    )
+    settings |= {"device": card.device, "runtime": card.runtime}  # which is what the settings came to
+    settings |= {"feature_size": config.sample.feature_size, "cap": peak_cap(config, card)}
     predict = fingerprint("predict", VERSION, settings, checkpoint=card.sha, video=info_identity)
     version = assembling.VERSION * 1000 + sampling.VERSION
     assemble = fingerprint("assemble", version, [config.assemble, config.sample], inputs=[predict])

@@ -24,7 +24,7 @@ from shoal.errors import ProjectError
 from shoal.models.pose import shrink
 from shoal.types import LabeledFrame, OnProgress, no_progress
 
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 CACHE_BYTES, CACHE_DAYS = 20e9, 7
 NEAR_ANIMAL = 0.9
 """Share of crops that are centred near a labelled keypoint; the others lie anywhere and teach what is no animal."""
@@ -146,11 +146,11 @@ def _cached(image: Path, folder: Path, scale: float) -> tuple[Path, tuple[int, i
         return found[0], (int(width), int(height))
     pixels = read_image(image)
     height, width = pixels.shape[:2]
-    small = shrink(torch.from_numpy(pixels)[None], scale)[0].round().clamp(0, 255).byte()
+    small = shrink(torch.from_numpy(pixels)[None], scale)[0]
     file = folder / f"{digest}-{scale:.6g}-{width}x{height}-v{CACHE_VERSION}.npy"
     aside = file.with_name(f"{file.name}.{os.getpid()}.part")
     with aside.open("wb") as stream:
-        np.save(stream, small.permute(1, 2, 0).contiguous().numpy())
+        np.save(stream, small.contiguous().numpy())
     aside.replace(file)
     return file, (width, height)
 

@@ -21,7 +21,7 @@ from shoal.config.train import TrainConfig
 from shoal.errors import ConfigError, ResourceError
 from shoal.io.stopping import stop_requests
 from shoal.io.stream import ordered_map, prefetch
-from shoal.models.device import precision_context
+from shoal.models.device import autocast
 from shoal.training.schedule import epoch_rates, learning_rate, make_optimizer, restore_optimizer
 from shoal.types import OnProgress, no_progress
 
@@ -269,7 +269,7 @@ def gradients(
         try:
             net.zero_grad(set_to_none=True)
             for start in range(0, config.batch_size, state.micro):
-                with precision_context(config.precision, device):
+                with autocast(config.precision, device):
                     terms = task.losses(net, batch, slice(start, start + state.micro))
                 torch.stack(list(terms.values())).sum().backward()
                 for name, value in terms.items():

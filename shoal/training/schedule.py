@@ -46,7 +46,7 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[int, Mapp
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     probe = nn.Parameter(torch.zeros(1))
     probe.grad = torch.zeros(1)
-    like = type(optimizer)([own["param_groups"][0] | {"params": [probe]}])
+    like: torch.optim.Optimizer = type(optimizer)([own["param_groups"][0] | {"params": [probe]}])  # type: ignore[call-arg]
     like.step()
     wanted = set(like.state[probe])
     for number, values in state.items():

@@ -10,6 +10,7 @@ from shoal.config.predict import PredictConfig
 from shoal.config.run import load_config
 from shoal.models.checkpoint import LoadedModel, ModelInfo, build_model
 from shoal.models.detect import detect
+from shoal.models.runtime.setup import Forward
 from shoal.types import FrameBatch, Skeleton, concatenate
 
 
@@ -83,11 +84,11 @@ def test_out_of_memory_halves_the_batch(model: LoadedModel, monkeypatch: pytest.
     expected = detect(model, frames(5), PredictConfig(precision="float32"))
     look, sizes = module._look, []
 
-    def limited(model: LoadedModel, images: np.ndarray, *rest: object) -> object:
+    def limited(model: LoadedModel, forward: Forward, images: np.ndarray, *rest: object) -> object:
         sizes.append(len(images))
         if len(images) > 2:
             raise torch.OutOfMemoryError("injected")
-        return look(replace(model, device=torch.device("cpu")), images, *rest)  # type: ignore[arg-type]
+        return look(replace(model, device=torch.device("cpu")), forward, images, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(module, "_look", limited)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)

@@ -31,7 +31,7 @@ def test_auto_precision_goes_by_the_processor(monkeypatch: pytest.MonkeyPatch, f
     assert device.use_bf16("auto", cpu) is expected
     assert device.use_bf16("bf16", cpu)
     assert not device.use_bf16("float32", cpu)
-    with device.precision_context("auto", cpu):
+    with device.autocast("auto", cpu):
         assert torch.is_autocast_enabled("cpu") is expected
 
 

@@ -19,9 +19,9 @@ SIGMA_CELLS = 1.25
 
 
 def coordinate_image(height: int, width: int) -> torch.Tensor:
-    """Channels x and y of each pixel's centre, less a half, and 1; exact for sizes up to 256."""
+    """Channels x and y of each pixel's centre, less a half, and 1; not bytes, which shrinking would round."""
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    return torch.stack([x, y, torch.ones_like(x)], -1).byte()[None]
+    return torch.stack([x, y, torch.ones_like(x)], -1).float()[None]
 
 
 class CoordinateBody(nn.Module):
@@ -31,7 +31,11 @@ class CoordinateBody(nn.Module):
         super().__init__()
         self.xy, self.stride, self.scale, self.margin = xy, stride, scale, margin
 
-    def forward(self, x: torch.Tensor) -> PoseMaps:
+    def trunk(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return (x,)
+
+    def finish(self, tensors: tuple[torch.Tensor, ...]) -> PoseMaps:
+        (x,) = tensors
         pooled = F.avg_pool2d(x, self.stride)
         seen = pooled[:, :2] / pooled[:, 2:].clamp(min=1e-6) + 0.5  # cells partly in the padding see the rest only
         sigma = SIGMA_CELLS * self.stride / self.scale
@@ -83,7 +87,16 @@ def test_padding_finds_nothing_and_moves_nothing() -> None:
 
 def test_shrink_keeps_corners() -> None:
     small = shrink(coordinate_image(64, 96), 0.5)
-    assert torch.allclose(small[0, 0, 10, 5:40] + 0.5, (torch.arange(5, 40) + 0.5) * 2, atol=1e-3)
+    assert torch.allclose(small[0, 10, 5:40, 0] + 0.5, (torch.arange(5, 40) + 0.5) * 2, atol=1e-3)
+
+
+@pytest.mark.parametrize("scale", [0.5, 0.625, 0.9])
+def test_shrunk_bytes_are_rounded_floats(scale: float) -> None:
+    images = torch.randint(0, 256, (1, 121, 163, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    small, exact = shrink(images, scale), shrink(images.float(), scale)
+    assert small.dtype == torch.uint8 and small.shape == exact.shape
+    off = small.float() - exact
+    assert off.abs().max() <= 1.0 and abs(float(off.mean())) < 0.02
 
 
 def test_light_body_gives_all_maps() -> None:

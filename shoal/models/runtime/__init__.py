@@ -1,0 +1,1 @@
+"""How a network's maps are computed: one module per way, chosen by ``choose`` and checked by ``parity``."""
