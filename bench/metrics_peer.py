@@ -131,6 +131,15 @@ def contested() -> dict[str, Any]:
     return {"kind": "contested", "n_keypoints": 4, "truth": [truth], "predicted": [predicted]}
 
 
+def holes() -> dict[str, Any]:
+    """Keypoints that DeepLabCut's assembly left out have no place and score 0, which counts when animals are ranked."""
+    xy = np.array([[0.0, 0.0], [40.0, 0.0], [0.0, 40.0], [40.0, 40.0]])
+    whole = [[x, y, 0.5] for x, y in xy.tolist()]
+    part = [[x + 15, y, 0.75] for x, y in xy[:2].tolist()] + [[None, None, 0.0]] * 2
+    truth = [[[x, y, 2.0] for x, y in xy.tolist()]]
+    return {"kind": "holes", "n_keypoints": 4, "truth": [truth, truth], "predicted": [[whole], [part]]}
+
+
 def run_trackeval(case: dict[str, Any]) -> dict[str, float]:
     with contextlib.redirect_stdout(io.StringIO()):
         metrics = importlib.import_module("trackeval.metrics")
@@ -238,7 +247,7 @@ def main() -> int:
     check = arguments.parse_args().check
     old = json.loads(STORED.read_text()) if STORED.exists() else {"tracking": [], "pose": [], "mot_tud": {}}
     new: dict[str, Any] = {
-        "tracking": tracking_cases(48, seed=20), "pose": [*pose_cases(56, seed=21), contested()], "mot_tud": {}
+        "tracking": tracking_cases(48, seed=20), "pose": [*pose_cases(56, seed=21), contested(), holes()], "mot_tud": {}
     }  # fmt: skip
     data = Path(os.environ.get("SHOAL_DATA", ROOT.parent / "shared" / "data")) / "mot_tud"
     boxes = mot_tud(data) if data.is_dir() else {}
@@ -274,9 +283,8 @@ def main() -> int:
 
 def _pairs(new: list[dict], old: list[dict]) -> list[tuple[dict, dict, dict]]:
     """(case, where its figures go, what is stored), stored only if it is the same case."""
-    same = len(new) == len(old) and all(a["truth"] == b["truth"] and a["predicted"] == b["predicted"]
-                                        for a, b in zip(new, old, strict=True))  # fmt: skip
-    return [(case, case, old[n] if same else {}) for n, case in enumerate(new)]
+    same = [a["truth"] == b["truth"] and a["predicted"] == b["predicted"] for a, b in zip(new, old, strict=False)]
+    return [(case, case, old[n] if n < len(old) and same[n] else {}) for n, case in enumerate(new)]
 
 
 def _agrees(case: dict[str, Any]) -> bool:

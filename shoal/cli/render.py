@@ -16,6 +16,12 @@ def render(
     detections: Annotated[bool, typer.Option("--detections", help="draw every peak instead of tracks")] = False,
     start: Annotated[int, typer.Option("--start", min=0, help="first frame")] = 0,
     stop: Annotated[int | None, typer.Option("--stop", min=1, help="after the last frame (default: the end)")] = None,
+    at: Annotated[
+        str,
+        typer.Option("--at", metavar="MOMENTS", help="clips around frames or times (1200,90s,0:02:30), or worst[:N]"),
+    ] = "",
+    around: Annotated[float, typer.Option("--around", min=0, help="seconds before and after a moment")] = 2.0,
+    join: Annotated[bool, typer.Option("--join", help="all clips in one file, in order of time")] = False,
     video: Annotated[Path | None, typer.Option("--video", help="the video, if it was moved")] = None,
     plots: Annotated[bool, typer.Option("--plots", help="also timeline.png and trajectories.png")] = False,
     dest: Dest = None,
@@ -25,17 +31,23 @@ def render(
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make a labelled video of each run (VIDEO.shoal/export/*_labeled.mp4)."""
+    """Make a labelled video of each run (VIDEO.shoal/export/*_labeled.mp4), or short clips of it (--at).
+
+    --at worst shows where a run is least certain who is who, the worst first; what was decided there is written into
+    the clip, and a ring is drawn around the animals in question.
+    """
     from shoal.run.batch import for_each, raise_failures, render_run
+    from shoal.run.clips import Clips
 
     what = [*(overrides or ()), *(["render.what=detections"] if detections else [])]
     with session(verbose=verbose, quiet=quiet) as on_progress:
 
         def one(run: Path) -> list[Path]:
-            part = (start, stop)
+            clips = Clips(at, around, join) if at else None
             return render_run(
-                run, config, what, video=video, part=part, dest=dest, plots=plots, on_progress=on_progress
-            )
+                run, config, what, video=video, part=(start, stop), dest=dest, clips=clips, plots=plots,
+                on_progress=on_progress,
+            )  # fmt: skip
 
         done = for_each(runs, one)
     files = [file for files in done.results for file in files]

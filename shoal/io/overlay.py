@@ -173,10 +173,9 @@ def unique_drawer(unique: Poses, config: RenderConfig, *, skeleton: Skeleton, si
     shown = (unique.confidence >= config.min_confidence) & ~np.isnan(unique.xy).any(axis=2)
     row, keypoint = np.nonzero(shown)
     frame, at = unique.frame[row], unique.xy[row, keypoint]
-    centre = np.floor(at) + np.float32(0.5)  # of a pixel, or thin lines would be spread over two
-    corners = centre[:, None] + 2 * pen.dot * np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)])
+    corners = _pixel_centre(at)[:, None] + 2 * pen.dot * np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)])
     sides = np.stack([corners, np.roll(corners, -1, axis=1)])
-    squares = lines(np.repeat(frame, 4), *sides, 0, width=pen.line)
+    squares = lines(np.repeat(frame, 4), sides[0], sides[1], 0, width=pen.line)
     beside = at + pen.dot * np.array((3, 1))
 
     def draw(canvas: Canvas, number: int) -> None:
@@ -197,7 +196,8 @@ def draw_clock(canvas: Canvas, frame: int, seconds: float, note: str = "") -> No
         write(canvas, character, (left, 6), size, WHITE)
         left += text_advance(character, size)
     if note:
-        write(canvas, note, (8, 6 + height), size, WHITE)
+        fitting = min(1.0, (canvas.size[0] - 16) / text_size(note, size)[0])
+        write(canvas, note, (8, 6 + height), size * fitting, WHITE)
 
 
 def ring_drawer(frame: Int64[ndarray, "M"], xy: Float32[ndarray, "M K 2"], size: tuple[int, int]) -> Draw:
@@ -223,7 +223,7 @@ def draw_labels(
     n_keypoints = max(truth.shape[1], predicted.shape[1])
     pen = make_pen(config, width=canvas.size[0], height=canvas.size[1], n_colors=n_keypoints)
     animal, keypoint = np.nonzero(~np.isnan(truth).any(axis=2))
-    at, arm = truth[animal, keypoint], 3.5 * pen.dot
+    at, arm = _pixel_centre(truth[animal, keypoint]), 3.5 * pen.dot
     for color, width in ((pen.rim, pen.line + 2), (keypoint, pen.line)):
         for way in ((arm, 0), (0, arm)):
             lines(0, at - way, at + way, color, width=width).draw(canvas, 0, pen.inks)
@@ -294,6 +294,11 @@ def _legend(canvas: Canvas, names: Sequence[str], pen: Pen, alpha: float) -> Non
     dots(np.zeros(len(names)), at, pen.rows(number), radius=pen.dot, rim=pen.rim).draw(canvas, 0, pen.inks, alpha=alpha)
     for i, name in enumerate(names):
         write(canvas, name, (24, float(top[i])), pen.text, pen.colors[i % len(pen.colors)], alpha=alpha)
+
+
+def _pixel_centre(at: Float32[ndarray, "N 2"]) -> Float32[ndarray, "N 2"]:
+    """For upright thin lines, which would otherwise be spread over two pixels."""
+    return np.ceil(at) - np.float32(0.5)
 
 
 def _centres(xy: Float32[ndarray, "M K 2"]) -> Float32[ndarray, "M 2"]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -109,7 +109,7 @@ def save_snapshot(
         epoch: epochs trained.
         metrics: by DLC's names, ``metrics/test.mAP`` ...
         losses: likewise, ``train.total_loss`` ...
-        optimizer: its state; left out of the file if None.
+        optimizer: its state, of the network's parameters in shoal's order; left out of the file if None.
         scheduler: likewise.
 
     Raises:
@@ -121,8 +121,11 @@ def save_snapshot(
             f"expected a network of DeepLabCut's shape, got a {type(body).__name__}\nwhere: {path}",
             hint=f"--set model.name=resnet_50 trains one; {SUPPORTED}",
         )
+    values, parameters = body.state_dict(), [name for name, _ in body.named_parameters()]
+    if optimizer is not None:
+        optimizer = renumber_optimizer(optimizer, parameters, in_dlc_order(parameters))
     content: dict[str, Any] = {
-        "model": {name: value.detach().cpu().contiguous() for name, value in body.state_dict().items()},
+        "model": {name: values[name].detach().cpu().contiguous() for name in in_dlc_order(values)},
         "metadata": {
             "epoch": int(epoch),
             "metrics": {str(name): float(value) for name, value in metrics.items()},
@@ -131,6 +134,45 @@ def save_snapshot(
     }
     content |= {n: dict(v) for n, v in (("optimizer", optimizer), ("scheduler", scheduler)) if v is not None}
     write_torch_file(path, content)
+
+
+HEAD_ORDER = ("heatmap_head", "locref_head", "paf_head")
+
+
+def in_dlc_order(names: Iterable[str]) -> list[str]:
+    """Names of weights in the order in which DLC's networks have them, by which optimizers number parameters.
+
+    >>> in_dlc_order(["backbone.w", "heads.a.convt1.w", "heads.a.paf_head.w", "heads.a.heatmap_head.w", "heads.b.w"])
+    ['backbone.w', 'heads.a.heatmap_head.w', 'heads.a.paf_head.w', 'heads.a.convt1.w', 'heads.b.w']
+    """
+    names = list(names)
+    parts = [name.split(".") for name in names]
+    heads = list(dict.fromkeys(part[1] for part in parts if part[0] == "heads"))
+
+    def place(n: int) -> tuple[int, int]:
+        if parts[n][0] != "heads":
+            return -1, 0
+        is_first = len(parts[n]) > 2 and parts[n][2] in HEAD_ORDER
+        return heads.index(parts[n][1]), HEAD_ORDER.index(parts[n][2]) if is_first else len(HEAD_ORDER)
+
+    return [names[n] for n in sorted(range(len(names)), key=place)]
+
+
+def renumber_optimizer(state: Mapping[str, Any], before: Sequence[str], after: Sequence[str]) -> dict[str, Any]:
+    """An optimizer's state for the same parameters in another order; torch knows them by their number alone.
+
+    Raises:
+        ValueError: a state of other parameters, or of several groups.
+    """
+    groups = state["param_groups"]
+    if len(groups) != 1 or list(groups[0]["params"]) != list(range(len(before))):
+        n = sum(len(group["params"]) for group in groups)
+        raise ValueError(f"expected one group of {len(before)} parameters, got {n} in {len(groups)}")
+    if sorted(before) != sorted(after):
+        raise ValueError("expected the same parameters before and after")
+    place = {name: n for n, name in enumerate(after)}
+    numbered = {place[before[n]]: value for n, value in state["state"].items()}
+    return {"state": dict(sorted(numbered.items())), "param_groups": [dict(groups[0])]}
 
 
 def fit_weights(body: nn.Module, state: Mapping[str, Tensor], *, where: str) -> None:

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from shoal.config.run import RunConfig
-from shoal.errors import PartialFailure, ResourceError, ShoalError, Stopped, VideoError
+from shoal.errors import InputError, PartialFailure, ResourceError, ShoalError, Stopped, VideoError
 from shoal.io.dlc.project import read_project
+from shoal.run.clips import Clips, render_clips
 from shoal.run.engine import load_engine
 from shoal.run.evaluation import evaluate
 from shoal.run.folder import SUFFIX
@@ -179,13 +180,19 @@ def render_run(
     video: Path | None = None,
     part: tuple[int, int | None] = (0, None),
     dest: Path | None = None,
+    clips: Clips | None = None,
     plots: bool = False,
     on_progress: OnProgress = no_progress,
 ) -> list[Path]:
-    """The labelled video of a run, and its plots if asked for."""
+    """The labelled video of a run, or clips of it, and its plots if asked for."""
     look = change_config(run_dir, config, overrides).render
-    frames = None if part == (0, None) else (part[0], part[1] if part[1] is not None else 2**62)
-    files = [render(run_dir, config=look, video=video, frames=frames, dest=dest, on_progress=on_progress)]
+    if clips is not None:
+        if part != (0, None):
+            raise InputError("expected moments (--at) or a part (--start, --stop), got both")
+        files = render_clips(run_dir, clips, config=look, video=video, dest=dest, on_progress=on_progress)
+    else:
+        frames = None if part == (0, None) else (part[0], part[1] if part[1] is not None else 2**62)
+        files = [render(run_dir, config=look, video=video, frames=frames, dest=dest, on_progress=on_progress)]
     if plots:
         from shoal.run.plots import plot_run
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -15,16 +13,17 @@ from shoal.config.render import RenderConfig
 from shoal.config.stitch import StitchConfig
 from shoal.errors import InputError
 from shoal.io.artifacts import load_table
+from shoal.io.canvas import Canvas
 from shoal.io.overlay import Draw, ring_drawer
-from shoal.io.video import VideoInfo
-from shoal.run.folder import find_video, read_config, read_tracks
+from shoal.io.video import VideoInfo, frame_at
+from shoal.run.folder import base_name, find_video, read_config, read_part, read_tracks
+from shoal.run.plan import looked_at
 from shoal.run.render import draw_video, file_ending, run_drawer, time_of
-from shoal.types import DECISION_KINDS, DECISION_REASONS, Decisions, OnProgress, Span, no_progress
+from shoal.types import DECISION_KINDS, DECISION_REASONS, Decisions, OnProgress, Span, no_progress, select
 
 WORST = 5
 """Clips of ``worst`` without a number."""
 
-TIME = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d*)?)")
 JUDGED = ("cut", "join")
 """Decisions that may be wrong about who is who; where a track starts or ends is looked at after these."""
 
@@ -44,12 +43,25 @@ class Moment:
     tracklets: tuple[int, ...] = ()
 
 
+@dataclass(frozen=True)
+class Clips:
+    """Which clips.
+
+    Attributes:
+        at: frames and times, ``1200,90s,0:02:30``, and ``worst`` or ``worst:8`` for the least certain decisions.
+        around_s: seconds shown before and after.
+        is_joined: all moments one after the other in one file, in order of time.
+    """
+
+    at: str
+    around_s: float = 2.0
+    is_joined: bool = False
+
+
 def render_clips(
     run_dir: Path,
-    at: str,
+    clips: Clips,
     *,
-    around_s: float = 2.0,
-    is_joined: bool = False,
     config: RenderConfig | None = None,
     video: Path | None = None,
     dest: Path | None = None,
@@ -57,11 +69,11 @@ def render_clips(
 ) -> list[Path]:
     """Make ``<stem>_<first>-<last>_labeled.mp4`` for each moment, with frame number, time and reason burned in.
 
+    With ``clips.is_joined`` one file, ``<stem>_clips_labeled.mp4``.
+
     Args:
         run_dir: a tracked run folder.
-        at: frames and times, ``1200,90s,0:02:30``, or ``worst``, ``worst:8`` for the least certain decisions.
-        around_s: seconds shown before and after.
-        is_joined: one file, ``<stem>_clips_labeled.mp4``, of all moments in order of time.
+        clips: which.
         config: look and encoding; None = the folder's own.
         video: where the video is now, if it moved.
         dest: folder of the files; None = ``export/`` of the run folder.
@@ -71,39 +83,40 @@ def render_clips(
         The files, in the order asked for, the least certain first; none if there is nothing uncertain.
 
     Raises:
-        InputError: ``at`` cannot be read, or lies outside the video.
+        InputError: ``clips.at`` cannot be read, or lies outside the video.
         VideoError: the video is not found.
         ArtifactError: not tracked yet.
     """
     run_dir = Path(run_dir)
     config = (config or read_config(run_dir).render).model_copy(update={"clock": True})
     info = find_video(run_dir, video)
-    reach = round(around_s * float(info.fps))
-    moments = find_moments(run_dir, at, info, reach)
-    spans = [(max(0, m.frame - reach), min(info.n_frames, m.frame + reach + 1)) for m in moments]
-    folder, ending = Path(dest or run_dir / "export"), file_ending(config)
-    draw = run_drawer(run_dir, config, info)
-    digits = len(str(info.n_frames))
-    if is_joined:
-        jobs = [(folder / f"{info.path.stem}_clips_{ending}.mp4", list(range(len(moments))))] if moments else []
+    reach = round(clips.around_s * float(info.fps))
+    moments = find_moments(run_dir, clips.at, info, reach)
+    part = read_part(run_dir)
+    spans = [(max(part.start, m.frame - reach), min(part.stop, m.frame + reach + 1)) for m in moments]
+    stem = str(Path(dest or run_dir / "export") / base_name(run_dir))
+    digits, ending = len(str(info.n_frames)), file_ending(config)
+    if clips.is_joined:
+        jobs = {Path(f"{stem}_clips_{ending}.mp4"): list(range(len(moments)))} if moments else {}
     else:
-        names = [f"{info.path.stem}_{a:0{digits}d}-{b - 1:0{digits}d}_{ending}.mp4" for a, b in spans]
-        jobs = [(folder / name, [i]) for i, name in enumerate(names)]
-    frames = [sorted({f for i in chosen for f in range(*spans[i])}) for _, chosen in jobs]
-    done, total = 0, sum(map(len, frames))
-    for (target, chosen), shown in zip(jobs, frames, strict=True):
+        names = (f"{stem}_{a:0{digits}d}-{b - 1:0{digits}d}_{ending}.mp4" for a, b in spans)
+        jobs = {Path(name): [i] for i, name in enumerate(names)}
+    frames = {target: sorted({f for i in chosen for f in looked_at(part, spans[i])}) for target, chosen in jobs.items()}
+    draw = run_drawer(run_dir, config, info)
+    done, total = 0, sum(map(len, frames.values()))
+    for target, chosen in jobs.items():
         about = [(spans[i], moments[i]) for i in chosen]
-        marked = _marked(run_dir, about, draw, (info.width, info.height))
-
-        def count(stage: str, here: int, _: int | None, before: int = done) -> None:
-            on_progress(stage, before + here, total)
 
         def note(frame: int, about: list[tuple[Span, Moment]] = about) -> str:
             return "; ".join(moment.note for (a, b), moment in about if a <= frame < b and moment.note)
 
-        draw_video(info, target, marked, config, frames=shown, notes=note, on_progress=count)
-        done += len(shown)
-    return [target for target, _ in jobs]
+        def count(stage: str, here: int, _: int | None, before: int = done) -> None:
+            on_progress(stage, before + here, total)
+
+        marked = _marked(run_dir, about, draw, (info.width, info.height), config.min_confidence)
+        draw_video(info, target, marked, config, frames=frames[target], notes=note, on_progress=count)
+        done += len(frames[target])
+    return list(jobs)
 
 
 def find_moments(run_dir: Path, at: str, info: VideoInfo, reach: int) -> list[Moment]:
@@ -123,6 +136,10 @@ def find_moments(run_dir: Path, at: str, info: VideoInfo, reach: int) -> list[Mo
             found += worst_moments(decisions, count, apart=2 * reach + 1, config=read_config(run_dir).stitch)
         else:
             found.append(Moment(_frame_at(word, info)))
+    part = read_part(run_dir)
+    outside = [m.frame for m in found if not part.start <= m.frame < part.stop]
+    if outside:
+        raise InputError(f"expected moments within frames {part.start}-{part.stop}, got {outside}\nwhere: {run_dir}")
     if not found and not at.strip(", "):
         raise InputError("expected frames, times or worst, got nothing", hint="e.g. 1200,90s,0:02:30 or worst:5")
     return found
@@ -131,27 +148,13 @@ def find_moments(run_dir: Path, at: str, info: VideoInfo, reach: int) -> list[Mo
 def _frame_at(word: str, info: VideoInfo) -> int:
     """``1200`` is a frame; ``90s``, ``2:30``, ``0:02:30`` are times from the first frame on."""
     hint = f"frames are 0-{info.n_frames - 1}, times 0s-{float(time_of(info, info.n_frames - 1)):.2f}s"
-    if word.isdigit():
-        frame = int(word)
-    else:
-        found = TIME.fullmatch(word.removesuffix("s"))
-        if found is None or (":" not in word and not word.endswith("s")):
-            raise InputError(f"expected frames, times or worst, got {word}", hint=f"e.g. 1200, 90s, 0:02:30; {hint}")
-        hours, minutes, seconds = (Fraction(part or 0) for part in found.groups())
-        frame = _at_time(info, 3600 * hours + 60 * minutes + seconds)
+    try:
+        frame = frame_at(info, int(word) if word.isdecimal() else word)
+    except ValueError as error:
+        raise InputError(f"{error}, or worst, got {word}", hint=hint) from error
     if frame >= info.n_frames:
         raise InputError(f"expected a moment of the video, got {word}\nwhere: {info.path}", hint=hint)
     return frame
-
-
-def _at_time(info: VideoInfo, seconds: Fraction) -> int:
-    """The frame that is shown at this time."""
-    if not info.index.is_timed:
-        return int(seconds * info.fps)
-    if seconds >= time_of(info, info.n_frames - 1) + 1 / info.fps:
-        return info.n_frames
-    ticks = seconds / info.index.tick + int(info.index.pts[0])
-    return max(0, int(np.searchsorted(info.index.pts, float(ticks), side="right")) - 1)
 
 
 def worst_moments(decisions: Decisions, count: int, *, apart: int, config: StitchConfig) -> list[Moment]:
@@ -187,7 +190,7 @@ def _moment(decisions: Decisions, row: int, config: StitchConfig) -> Moment:
     kind, reason = DECISION_KINDS[decisions.kind[row]], DECISION_REASONS[decisions.reason[row]]
     note = f"{kind} at {decisions.frame[row]}: {reason}"
     if decisions.gap[row]:
-        note += f", {decisions.gap[row]} frames unseen"
+        note += f", unseen for {decisions.gap[row]} frames" if decisions.gap[row] > 1 else ", unseen for a frame"
     if np.isfinite(decisions.probability[row]):
         note += f", probability {decisions.probability[row]:.2f}"
     elif np.isfinite(decisions.margin[row]):
@@ -198,19 +201,21 @@ def _moment(decisions: Decisions, row: int, config: StitchConfig) -> Moment:
     return Moment(int(decisions.frame[row]), note, tuple(t for t in ends if t >= 0))
 
 
-def _marked(run_dir: Path, about: list[tuple[Span, Moment]], draw: Draw, size: tuple[int, int]) -> Draw:
-    """``draw``, and rings around the animals that the moments are about."""
+def _marked(run_dir: Path, about: list[tuple[Span, Moment]], draw: Draw, size: tuple[int, int], least: float) -> Draw:
+    """``draw``, and rings around the animals that the moments are about: their keypoints of ``least`` confidence."""
     rings: list[tuple[Span, Draw]] = []
     for span, moment in about:
         if moment.tracklets:
             tracklets = read_tracks(run_dir, kind="tracklets", start=span[0], stop=span[1])
             rows = np.isin(tracklets.track, moment.tracklets)
-            rings.append((span, ring_drawer(tracklets.poses.frame[rows], tracklets.poses.xy[rows], size)))
+            poses = select(tracklets.poses, rows)
+            xy = np.where((poses.confidence >= least)[..., None], poses.xy, np.nan)
+            rings.append((span, ring_drawer(poses.frame, xy, size)))
 
-    def both(canvas: object, frame: int) -> None:
-        draw(canvas, frame)  # type: ignore[arg-type]
+    def both(canvas: Canvas, frame: int) -> None:
+        draw(canvas, frame)
         for (start, stop), ring in rings:
             if start <= frame < stop:
-                ring(canvas, frame)  # type: ignore[arg-type]
+                ring(canvas, frame)
 
     return both

@@ -21,6 +21,7 @@ from shoal.errors import ArtifactError, InputError, ProjectError
 from shoal.io.artifacts import file_digest, read_entry, read_json, write_atomic, write_json
 from shoal.io.dlc.detections import read_full, write_full
 from shoal.io.dlc.meta import Meta, read_meta, write_meta
+from shoal.io.dlc.pose_table import row_frames
 from shoal.io.dlc.results import (
     POSES_KEY,
     TRACKS_KEY,
@@ -45,7 +46,7 @@ from shoal.run.folder import (
     read_tracks,
 )
 from shoal.run.plan import Part, spans
-from shoal.types import Poses, Skeleton, Tracks, select
+from shoal.types import Poses, Skeleton, Span, Tracks, select
 
 log = logging.getLogger(__name__)
 
@@ -330,6 +331,7 @@ def read_dlc_files(
     method: str = "ellipse",
     filtered: bool = False,
     run_dir: Path | None = None,
+    frames: Span | None = None,
 ) -> DlcResult:
     """Read poses, tracklets or tracks of a video, whoever wrote them.
 
@@ -339,6 +341,7 @@ def read_dlc_files(
         method: of the tracklets and tracks.
         filtered: the filtered tracks.
         run_dir: a run folder that may have written the file: if so, and unchanged since, its own tables are read.
+        frames: of tracks, (first, after the last): what is outside may be left out; None = all.
 
     Raises:
         ProjectError: no such file, or damaged.
@@ -363,7 +366,7 @@ def read_dlc_files(
     meta_file = dlc_file(base, "meta")
     meta = read_meta(meta_file) if meta_file.is_file() else None
     if what == "tracks":
-        result = _read_tracks(found, meta)
+        result = _read_tracks(found, meta, frames)
     else:
         result = _read_poses(found, meta) if what == "poses" else _read_tracklets(found, meta)
     return _moved(result, meta.origin if meta else (0, 0))
@@ -383,8 +386,11 @@ def _of_run(run_dir: Path, what: str, path: Path) -> DlcResult:
     return DlcResult(table, unique, card.skeleton, names or card.individuals, _scorer(card), None, path)
 
 
-def _read_tracks(path: Path, meta: Meta | None) -> DlcResult:
-    content = read_tracks_file(path)
+def _read_tracks(path: Path, meta: Meta | None, frames: Span | None = None) -> DlcResult:
+    rows = None
+    if frames is not None and (known := row_frames(path)) is not None:
+        rows = tuple(np.searchsorted(known, frames).tolist())
+    content = read_tracks_file(path, rows=rows)
     n_frames = max(content.tracks.span[1], meta.n_frames if meta else 0)
     table = Tracks(replace(content.tracks.poses, span=(0, n_frames)), content.tracks.track)
     unique = replace(content.unique, span=(0, n_frames))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,17 @@ from shoal.config.render import RenderConfig
 from shoal.errors import InputError
 from shoal.io.dlc.detections import read_full
 from shoal.io.dlc.meta import Meta, read_meta
+from shoal.io.dlc.pose_table import row_frames
 from shoal.io.overlay import Draw, detection_drawer, on_black, track_drawer, unique_drawer
 from shoal.io.video import VideoInfo, probe
-from shoal.run.dlc_files import dlc_file, read_dlc_files
-from shoal.run.render import by_windows, draw_video, within
+from shoal.run.dlc_files import DlcResult, dlc_file, read_dlc_files
+from shoal.run.render import WINDOW, by_windows, draw_video, within
 from shoal.types import OnProgress, Poses, Skeleton, Span, Tracks, no_progress
 
 log = logging.getLogger(__name__)
+
+BLOCK = 16 * WINDOW
+"""Frames read from a table at a time."""
 
 SHORT = {"individual": "id", "keypoint": "bp"}
 """What a colour means -> its letters in file names."""
@@ -42,7 +47,8 @@ def dlc_look(values: Mapping[str, Any], **changes: Any) -> tuple[RenderConfig, t
     look: dict[str, Any] = {
         "min_confidence": values.get("pcutoff", 0.6), "dot_px": values.get("dotsize", 12),
         "colormap": values.get("colormap") or "rainbow", "alpha": values.get("alphavalue", 0.7),
-        "color_by": "keypoint", "trail": 0, "skeleton": False, "labels": False, "preset": "ultrafast",
+        "color_by": "keypoint", "trail": 0, "skeleton": False, "labels": False,
+        "preset": "ultrafast", "crf": 23,  # half the bytes of DLC's MPEG-4, its quality at least (bench/render_peer.py)
     }  # fmt: skip
     look |= {key: value for key, value in changes.items() if value is not None}
     try:
@@ -140,18 +146,25 @@ def render_dlc(
 def _tracks_drawer(
     base: Path, config: RenderConfig, shown: Shown, info: VideoInfo, *, method: str, filtered: bool
 ) -> Draw:
-    found = read_dlc_files(base, "tracks", method=method, filtered=filtered)
-    tracks, skeleton, size = found.table, found.skeleton, (info.width, info.height)
-    assert isinstance(tracks, Tracks)
+    """From a table, ``BLOCK`` frames in memory at a time where its layout allows."""
+
+    @lru_cache(maxsize=2)
+    def read(block: int) -> DlcResult:
+        frames = (max(0, block * BLOCK - config.trail), (block + 1) * BLOCK)
+        return read_dlc_files(base, "tracks", method=method, filtered=filtered, frames=frames)
+
+    first, size = read(0), (info.width, info.height)
+    skeleton, is_whole = first.skeleton, row_frames(first.path) is None
     seen = _positions([*skeleton.keypoints, *skeleton.unique], shown.keypoints, "keypoint")
-    wanted = _positions(found.names, shown.individuals, "individual")
+    wanted = _positions(first.names, shown.individuals, "individual")
     at = {name: i for i, name in enumerate(skeleton.keypoints)}
     edges = np.array([(at[a], at[b]) for a, b in shown.pairs if a in at and b in at], np.int64).reshape(-1, 2)
     once = bool(skeleton.unique) and (shown.individuals is None or "single" in shown.individuals)
 
     def make(span: Span) -> list[Draw]:
-        part = _only(within(tracks, (span[0] - config.trail, span[1])), seen[: skeleton.n_keypoints], wanted)
-        drawers = [track_drawer(part, config, skeleton=skeleton, edges=edges, names=found.names, size=size)]
+        found = read(0 if is_whole else span[0] // BLOCK)
+        part = _only(within(found.table, (span[0] - config.trail, span[1])), seen[: skeleton.n_keypoints], wanted)
+        drawers = [track_drawer(part, config, skeleton=skeleton, edges=edges, names=first.names, size=size)]
         if once:
             unique = _hidden(within(found.unique, span), seen[skeleton.n_keypoints :])
             drawers.append(unique_drawer(unique, config, skeleton=skeleton, size=size))

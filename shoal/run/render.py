@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from av.video.reformatter import VideoReformatter
 
 from shoal.config.render import RenderConfig
 from shoal.errors import InputError
-from shoal.io.canvas import copy_picture, picture_canvas
+from shoal.io.canvas import Canvas, copy_picture, picture_canvas
 from shoal.io.overlay import Draw, detection_drawer, draw_clock, track_drawer, unique_drawer
 from shoal.io.stream import ordered_map, prefetch
 from shoal.io.video import VideoInfo, VideoWriter, decode
@@ -110,7 +109,8 @@ def draw_video(
     Raises:
         VideoError: nothing to write, or no place for it.
     """
-    place = {number: i for i, number in enumerate(frames)}
+    places = frames if isinstance(frames, range) else {number: i for i, number in enumerate(frames)}
+    place = places.index if isinstance(places, range) else places.__getitem__
     size, reformatter = (info.width, info.height), VideoReformatter()
 
     def drawn(item: tuple[int, av.VideoFrame]) -> tuple[int, av.VideoFrame]:
@@ -121,7 +121,7 @@ def draw_video(
             draw_clock(canvas, number, float(time_of(info, number)), notes(number) if notes else "")
         return number, picture
 
-    decoded = prefetch(_wanted(info, place), AHEAD)
+    decoded = prefetch(_wanted(info, frames, places), AHEAD)
     pictures = ordered_map(drawn, decoded, workers=1)
     with (
         contextlib.closing(decoded),
@@ -129,18 +129,33 @@ def draw_video(
         VideoWriter(target, fps=Fraction(info.fps), preset=config.preset, crf=config.crf) as writer,
     ):
         for number, picture in pictures:
-            writer.write_picture(picture, place[number])
-            on_progress("render", place[number] + 1, len(place))
+            writer.write_picture(picture, place(number))
+            on_progress("render", place(number) + 1, len(frames))
 
 
-def _wanted(info: VideoInfo, place: dict[int, int]) -> Iterator[tuple[int, av.VideoFrame]]:
+def _wanted(info: VideoInfo, frames: Sequence[int], wanted: Container[int]) -> Iterator[tuple[int, av.VideoFrame]]:
     """Decoded frames of these numbers; what lies far between them is not decoded."""
-    numbers = list(place)
-    borders = [0, *(i + 1 for i, (a, b) in enumerate(pairwise(numbers)) if b - a > JUMP), len(numbers)]
-    for first, last in pairwise(borders):
-        if first < last:
-            part = decode(info, start=numbers[first], stop=numbers[last - 1] + 1)
-            yield from (item for item in part if item[0] in place)
+    for first, last in _stretches(frames):
+        yield from (item for item in decode(info, start=first, stop=last + 1) if item[0] in wanted)
+
+
+def _stretches(frames: Sequence[int]) -> Iterator[Span]:
+    """(first, last) of frames that lie less than ``JUMP`` apart; a range, which may be long, is not listed.
+
+    >>> list(_stretches([1, 2, 9, 900, 901])), list(_stretches(range(3, 90_000)))
+    ([(1, 9), (900, 901)], [(3, 89999)])
+    """
+    if isinstance(frames, range) and frames.step <= JUMP:
+        yield from [(frames[0], frames[-1])] if frames else []
+        return
+    first = last = -1
+    for number in frames:
+        if last >= 0 and number - last > JUMP:
+            yield first, last
+            first = number
+        first, last = (number if last < 0 else first), number
+    if last >= 0:
+        yield first, last
 
 
 def time_of(info: VideoInfo, frame: int) -> Fraction:
@@ -154,7 +169,7 @@ def by_windows(make: Callable[[Span], Sequence[Draw]]) -> Draw:
     """A drawer that holds what is drawn in ``WINDOW`` frames at a time; ``make`` makes it for a span."""
     held: dict[int, Sequence[Draw]] = {}
 
-    def draw(canvas: Any, frame: int) -> None:
+    def draw(canvas: Canvas, frame: int) -> None:
         number = frame // WINDOW
         if number not in held:
             held.clear()
@@ -168,7 +183,7 @@ def by_windows(make: Callable[[Span], Sequence[Draw]]) -> Draw:
 def within(table: Any, span: Span) -> Any:
     """The rows of Poses or Tracks, the peaks of Detections, in a span."""
     frame = table.poses.frame if isinstance(table, Tracks) else table.frame
-    rows = slice(*np.searchsorted(frame, span).tolist())
+    rows = np.arange(*np.searchsorted(frame, span).tolist())
     if isinstance(table, Detections):  # limbs are not drawn
         return replace(table, **{name: getattr(table, name)[rows] for name in PEAKS})
     return select(table, rows)
@@ -190,6 +205,8 @@ def run_drawer(run_dir: Path, config: RenderConfig, info: VideoInfo) -> Draw:
     def make(span: Span) -> list[Draw]:
         reach = (max(0, span[0] - config.trail), span[1]) if config.what == "tracks" else span
         touched = [s for s in all_spans if s[1] > reach[0] and s[0] < reach[1]]
+        if not touched:  # the run did not look here
+            return []
         table, unique = read(touched[0][0], touched[-1][1])
         table = within(table, reach)
         if config.what == "detections":

@@ -267,7 +267,10 @@ def _start(
         if not keep_heads:
             weights = {name: value for name, value in weights.items() if name.startswith("backbone.")}
             origin = f"backbone of {origin}"
-        recipe = Recipe(edges=edges, weights=weights, new_heads=not keep_heads, origin=origin)
+        optimizer = saved.get("optimizer") if keep_heads else None
+        if optimizer is None:
+            log.info("no optimizer state is taken from %s, a new optimizer starts", snapshot.name)
+        recipe = Recipe(edges=edges, weights=weights, new_heads=not keep_heads, optimizer=optimizer, origin=origin)
     else:
         recipe = Recipe(edges=edges)
         if choose_weights:

@@ -10,7 +10,7 @@ from shoal.stages.metrics_pose import PoseScores, figures, folder_errors, score_
 from shoal.stages.metrics_similarity import TOLERANCE, centres, ignore_regions, inside_regions, oks, pose_similarity
 from shoal.stages.metrics_tracking import Comparison, compare_frames, score_tracks, tracking_scores
 
-VERSION = 1
+VERSION = 2
 
 __all__ = [
     "TOLERANCE",

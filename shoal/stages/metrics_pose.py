@@ -193,10 +193,15 @@ def _missing(poses: Poses) -> Bool[ndarray, "M K"]:
 
 
 def _best_first(predicted: Poses) -> Poses:
-    """Rows by frame, then by falling mean confidence; DLC's padding (confidence < 0) becomes missing."""
-    missing = _missing(predicted) | (predicted.confidence < 0)
+    """Rows by frame, then by falling mean confidence; DLC's padding (confidence < 0) becomes missing.
+
+    As in DLC a keypoint that an animal lacks has confidence 0 and takes part in the mean, so that of two equally sure
+    animals the more complete one comes first; padding takes no part.
+    """
+    padding = predicted.confidence < 0
+    missing = _missing(predicted) | padding
     confidence = np.where(missing, 0, predicted.confidence).astype(np.float32)
-    score = confidence.sum(1) / np.maximum((~missing).sum(1), 1)
+    score = confidence.sum(1) / np.maximum((~padding).sum(1), 1)
     xy = np.where(missing[..., None], np.float32(np.nan), predicted.xy)
     clean = Poses(predicted.frame, predicted.item, xy, confidence, score, predicted.span)
     kept = np.flatnonzero(~missing.all(1))

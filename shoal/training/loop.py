@@ -8,7 +8,7 @@ import math
 import os
 import resource
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +22,7 @@ from shoal.errors import ConfigError, ResourceError
 from shoal.io.stopping import stop_requests
 from shoal.io.stream import ordered_map, prefetch
 from shoal.models.device import autocast
-from shoal.training.schedule import epoch_rates, learning_rate, make_optimizer
+from shoal.training.schedule import epoch_rates, learning_rate, make_optimizer, restore_optimizer
 from shoal.types import OnProgress, no_progress
 
 logger = logging.getLogger(__name__)
@@ -126,6 +126,7 @@ def fit(
     run_dir: Path,
     device: torch.device,
     resume: dict[str, Any] | None = None,
+    learned: Mapping[int, Mapping[str, Any]] | None = None,
     on_progress: OnProgress = no_progress,
 ) -> FitResult:
     """Train ``net`` in place: optimizer, schedule, clipped gradients and averaged weights as ``config`` says.
@@ -140,6 +141,7 @@ def fit(
         run_dir: where log.jsonl goes.
         device: where it runs.
         resume: ``training`` of a saved ``last.pt``.
+        learned: state of an earlier optimizer, by the number of each parameter; not used with ``resume``.
         on_progress: called per step.
 
     Raises:
@@ -154,6 +156,11 @@ def fit(
         net.load_state_dict(resume["weights"])
         average.load_state_dict(resume["average"])
         optimizer.load_state_dict(resume["optimizer"])
+    elif learned is not None:
+        try:
+            restore_optimizer(optimizer, learned)
+        except ValueError as error:
+            logger.info("the state of the earlier optimizer does not fit, a new one starts: %s", error)
     log = _Log(run_dir / "log.jsonl", state.log_bytes)
     clock = _Clock(config, state.seconds)
     before, total = config.start_epoch * task.n_steps, config.epochs * task.n_steps

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +22,7 @@ from shoal.config.train import TrainConfig
 from shoal.errors import ConfigError, ProjectError
 from shoal.models.checkpoint import LoadedModel, ModelInfo, build_model, read_checkpoint, save_checkpoint
 from shoal.models.device import describe, pick_device
-from shoal.models.dlc_snapshots import fit_weights
+from shoal.models.dlc_snapshots import fit_weights, renumber_optimizer
 from shoal.models.limbs import choose_edges
 from shoal.models.pose import PoseNet
 from shoal.models.targets import Grid, Labels, Targets, light_loss, light_targets
@@ -48,6 +48,7 @@ class Recipe:
         edges: (E, 2) limbs to learn; None = as ``config.model.edges`` says.
         weights: state dict of the network's body to start from; None = as ``config.model.pretrained`` says.
         new_heads: ``weights`` are those of the backbone alone.
+        optimizer: state of the optimizer that made ``weights``, numbered in their order; None = a new one starts.
         origin: where these weights come from; an unfinished training goes on only from the same.
         on_epoch: called at the end of each epoch instead of a log line.
         scores_of: keyword arguments of ``evaluate``.
@@ -56,6 +57,7 @@ class Recipe:
     edges: Int64[ndarray, "E 2"] | None = None
     weights: dict[str, Tensor] | None = None
     new_heads: bool = False
+    optimizer: Mapping[str, Any] | None = None
     origin: str = ""
     on_epoch: Callable[[EpochEnd], None] | None = None
     scores_of: dict[str, Any] = field(default_factory=dict)
@@ -229,7 +231,8 @@ def train(
         _log_start(task, rows, earlier)
         fitted = fit(
             net, task, settings.train,
-            run_dir=run_dir, device=device, resume=earlier["training"] if earlier else None, on_progress=on_progress,
+            run_dir=run_dir, device=device, resume=earlier["training"] if earlier else None,
+            learned=None if earlier else _learned(recipe, net), on_progress=on_progress,
         )  # fmt: skip
         state = fitted.state
         if fitted.stopped_by:
@@ -239,6 +242,20 @@ def train(
             run_dir, best if best.exists() else last, state.epoch, settings.train.epochs, dict(state.scores),
             state.seconds, fitted.stopped_by,
         )  # fmt: skip
+
+
+def _learned(recipe: Recipe, net: PoseNet) -> Mapping[int, Mapping[str, Any]] | None:
+    """What the optimizer of a snapshot knew of each parameter, by shoal's numbers; None if it cannot be used."""
+    if recipe.optimizer is None or recipe.weights is None or recipe.new_heads:
+        return None
+    ours = [name for name, _ in net.body.named_parameters()]
+    try:
+        saved = renumber_optimizer(recipe.optimizer, [name for name in recipe.weights if name in set(ours)], ours)
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        logger.info("the optimizer state of the snapshot cannot be used, a new one starts: %s", error)
+        return None
+    logger.info("the optimizer goes on with its state in the snapshot")
+    return saved["state"]
 
 
 def prepare(

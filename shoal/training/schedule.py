@@ -32,6 +32,34 @@ def make_optimizer(net: nn.Module, config: TrainConfig) -> torch.optim.Optimizer
         ) from error
 
 
+def restore_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[int, Mapping[str, Any]]) -> None:
+    """Give an optimizer what another one has learned of the same parameters; its own settings stay.
+
+    Args:
+        optimizer: new.
+        state: of each parameter by its number; parameters may lack.
+
+    Raises:
+        ValueError: of another kind of optimizer, or of weights of other shapes; the optimizer is unchanged.
+    """
+    own = optimizer.state_dict()
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    probe = nn.Parameter(torch.zeros(1))
+    probe.grad = torch.zeros(1)
+    like: torch.optim.Optimizer = type(optimizer)([own["param_groups"][0] | {"params": [probe]}])  # type: ignore[call-arg]
+    like.step()
+    wanted = set(like.state[probe])
+    for number, values in state.items():
+        if set(values) != wanted:
+            raise ValueError(f"it has {', '.join(sorted(values))}, and {type(optimizer).__name__} needs "
+                             f"{', '.join(sorted(wanted)) or 'nothing'}")  # fmt: skip
+        shape = tuple(parameters[number].shape)
+        for name, value in values.items():
+            if isinstance(value, torch.Tensor) and value.ndim and tuple(value.shape) != shape:
+                raise ValueError(f"{name} of parameter {number} is {tuple(value.shape)}, the weights are {shape}")
+    optimizer.load_state_dict({"state": dict(state), "param_groups": own["param_groups"]})
+
+
 def learning_rate(config: TrainConfig, done: int, total: int) -> float:
     """One cycle: linear warm-up, then half a cosine down to a hundredth (Smith 2018, super-convergence)."""
     warm = max(1.0, config.warmup * total)

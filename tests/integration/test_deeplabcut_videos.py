@@ -157,7 +157,7 @@ def test_tracklets_can_be_made_again_by_another_method(config, engine, blobs, tm
     video = video_of(blobs, tmp_path)
     deeplabcut.analyze_videos(config, [str(video)], auto_track=False)
     assert f"new{SCORER}_el.pickle" not in files_of(tmp_path)
-    for method, suffix in (("ellipse", "el"),):
+    for method, suffix in (("ellipse", "el"), ("box", "bx"), ("skeleton", "sk")):
         deeplabcut.convert_detections2tracklets(config, [str(video)], track_method=method)
         deeplabcut.stitch_tracklets(config, [str(video)], track_method=method)
         assert {f"new{SCORER}_{suffix}.pickle", f"new{SCORER}_{suffix}.h5"} <= files_of(tmp_path)

@@ -25,7 +25,8 @@ CONFIG = load_config(overrides=["compute.threads=1", "compute.device=cpu", "trai
 UPDATES = {
     "train_settings.epochs": 2, "train_settings.batch_size": 2, "train_settings.display_iters": 2,
     "data.train.crop_sampling.width": 64, "data.train.crop_sampling.height": 48, "runner.eval_interval": 1,
-    "runner.snapshots.save_epochs": 1, "runner.gpus": [0, 1], "logger": {"type": "WandbLogger"},
+    "runner.snapshots.save_epochs": 1, "runner.snapshots.save_optimizer_state": True, "runner.gpus": [0, 1],
+    "logger": {"type": "WandbLogger"},
 }  # fmt: skip
 
 
@@ -98,7 +99,10 @@ def test_the_whole_way(root, caplog, monkeypatch):
 
     caplog.clear()
     last = next(s.path for s in shuffle.snapshots if s.epoch == 2)
+    assert len(torch.load(last, weights_only=True)["optimizer"]["state"]) > 100
     train_shuffle(root, snapshot=last, updates={"train_settings.epochs": 1, "runner.eval_interval": 9}, config=CONFIG)
+    assert "the optimizer goes on with its state in the snapshot" in caplog.text
+    assert "a new one starts" not in caplog.text
     assert "Epoch 3/3" in caplog.text
     assert "Model performance" not in caplog.text  # eval_interval is larger than the epochs
     assert {s.epoch for s in find_shuffle(root).snapshots} == {1, 2, 3}

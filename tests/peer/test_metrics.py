@@ -22,9 +22,8 @@ def poses_of(case: dict[str, Any], side: str) -> Poses:
     frame = np.repeat(np.arange(len(case[side])), [len(image) for image in case[side]])
     rows = np.array([animal for image in case[side] for animal in image], float).reshape(-1, n_keypoints, 3)
     xy = np.where((rows[..., 2:] <= 0) & side.endswith("truth"), np.nan, rows[..., :2])
-    return Poses(
-        frame, np.zeros(len(frame)), xy, np.nan_to_num(rows[..., 2]), np.zeros(len(frame)), (0, len(case[side]))
-    )
+    confidence = np.nan_to_num(rows[..., 2], nan=-1.0)  # DeepLabCut pads with either
+    return Poses(frame, np.zeros(len(frame)), xy, confidence, np.zeros(len(frame)), (0, len(case[side])))
 
 
 def pose_figures(case: dict[str, Any]) -> dict[str, float]:
@@ -44,7 +43,7 @@ def test_stored_cases_cover_every_kind_and_every_peer() -> None:
     }  # fmt: skip
     assert all("trackeval" in case for case in STORED["tracking"])
     assert {case["kind"] for case in STORED["pose"] if "deeplabcut" in case} == {
-        "apart", "crowd", "missing", "doubled", "empty", "unique", "single", "contested"
+        "apart", "crowd", "missing", "doubled", "empty", "unique", "single", "contested", "holes"
     }  # fmt: skip
     assert sum("faster-coco-eval" in case for case in STORED["pose"]) >= 15
 

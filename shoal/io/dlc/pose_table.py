@@ -19,7 +19,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 import tables
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 from numpy import ndarray
 
 logger = logging.getLogger(__name__)
@@ -69,14 +69,39 @@ class PoseTable:
         )
 
 
-def read_pose_table(path: Path) -> PoseTable:
-    """Read an h5 or csv file of DLC.
+def read_pose_table(path: Path, rows: tuple[int, int] | None = None) -> PoseTable:
+    """Read an h5 or csv file of DLC; ``rows`` (first, after the last) of an h5 file only, if given.
 
     Raises:
         OSError: the file cannot be opened.
         ValueError: it opens but is no DLC pose file.
     """
-    return _read_csv(path) if path.suffix.lower() == ".csv" else _read_h5(path)
+    return _read_csv(path) if path.suffix.lower() == ".csv" else _read_h5(path, rows)
+
+
+def row_frames(path: Path) -> Int64[ndarray, "R"] | None:
+    """Frame number of each row of an h5 file, ascending; None where only reading all of the file tells.
+
+    Raises:
+        OSError: the file cannot be opened.
+    """
+    if path.suffix.lower() == ".csv":
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with pd.HDFStore(str(path), mode="r") as store:
+                key = _key(store)
+                if not store.get_storer(key).is_table:
+                    return None
+                frames = np.asarray(store.select_column(key, "index"))
+    except OSError:
+        raise
+    except Exception as error:  # as below; what is wrong is said when the table is read
+        logger.debug("%s: %s", path, error)
+        return None
+    is_usable = frames.dtype.kind in "iu" and (len(frames) < 2 or bool((np.diff(frames) > 0).all()))
+    return frames.astype(np.int64) if is_usable else None
 
 
 def split_points(values: Float64[ndarray, "... 3"]) -> tuple[Float64[ndarray, "... 2"], Float64[ndarray, "..."]]:
@@ -95,15 +120,20 @@ def split_path(text: str) -> tuple[str, ...]:
     return tuple(part for part in text.replace("\\", "/").split("/") if part)
 
 
-def _read_h5(path: Path) -> PoseTable:
+def _key(store: pd.HDFStore) -> str:
+    keys = [key.lstrip("/") for key in store.keys()]  # noqa: SIM118 - not a dict
+    if not keys:
+        raise ValueError("expected a pandas table, got an HDF5 file without one")
+    return next((k for k in KEYS if k in keys), keys[0])
+
+
+def _read_h5(path: Path, rows: tuple[int, int] | None = None) -> PoseTable:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with pd.HDFStore(str(path), mode="r") as store:
-                keys = [key.lstrip("/") for key in store.keys()]  # noqa: SIM118 - not a dict
-                if not keys:
-                    raise ValueError("expected a pandas table, got an HDF5 file without one")
-                frame = store.get(next((k for k in KEYS if k in keys), keys[0]))
+                key = _key(store)
+                frame = store.get(key) if rows is None else store.select(key, start=rows[0], stop=rows[1])
     except (OSError, ValueError):
         raise
     # PyTables and pandas raise all kinds of errors on damaged files; which one says nothing to the caller
@@ -114,8 +144,8 @@ def _read_h5(path: Path) -> PoseTable:
     columns = tuple(_column(tuple(str(v) for v in c)) for c in frame.columns)
     # old annotation tools left object columns behind
     values = frame.to_numpy() if all(d.kind in "fiu" for d in frame.dtypes) else _numbers(frame)
-    rows = [row if isinstance(row, tuple) else (row,) for row in frame.index]
-    index = tuple(_row([str(v) for v in row]) for row in rows)
+    cells = [row if isinstance(row, tuple) else (row,) for row in frame.index]
+    index = tuple(_row([str(v) for v in row]) for row in cells)
     return PoseTable(columns, index, np.asarray(values, np.float64).reshape(len(index), len(columns)))
 
 

@@ -163,18 +163,21 @@ def read_tracks(path: Path, skeleton: Skeleton | None = None) -> tuple[Tracks, t
     return content.tracks, content.names
 
 
-def read_tracks_file(path: Path, skeleton: Skeleton | None = None) -> TracksFile:
+def read_tracks_file(
+    path: Path, skeleton: Skeleton | None = None, *, rows: tuple[int, int] | None = None
+) -> TracksFile:
     """Read any tracks file of DLC (h5 or csv, with or without likelihood or individuals).
 
     Args:
         path: the file.
         skeleton: order of keypoints; None = the file's order.
+        rows: of an h5 file (first, after the last); None = all.
 
     Raises:
         ProjectError: unreadable, or rows that are no frame numbers.
     """
     try:
-        table = read_pose_table(path)
+        table = read_pose_table(path, rows)
         frame = np.array([int(row[-1]) for row in table.index], np.int64)
     except (OSError, ValueError) as error:
         raise ProjectError(f"expected a DeepLabCut tracks file, got: {error}\nwhere: {path}") from error

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,22 @@ def write_assemblies(
     write_pickle(path, content)
 
 
+@contextmanager
+def _reading(what: str, path: Path) -> Iterator[None]:
+    """Content that is not as expected is the file's fault."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
+        raise ProjectError(f"expected {what} of DeepLabCut, got {why(error)}\nwhere: {path}") from error
+
+
+def _seen_poses(values: ndarray, frame: ndarray, span: tuple[int, int]) -> tuple[Poses, ndarray]:
+    """Rows (N, K, 4 or 5) of DLC that have a keypoint at all, and which rows those are."""
+    xy, confidence = split_points(values[..., :3])
+    seen = (~np.isnan(xy[..., 0])).any(axis=1)
+    return make_poses(frame[seen], xy[seen], confidence[seen], span), seen
+
+
 def read_assemblies(path: Path, *, n_frames: int = 0) -> Assemblies:
     """Read an ``_assemblies.pickle`` of any engine.
 
@@ -102,20 +119,16 @@ def read_assemblies(path: Path, *, n_frames: int = 0) -> Assemblies:
         ProjectError: not such a file.
     """
     content = read_pickle(path)
-    try:
+    with _reading("an _assemblies.pickle", path):
         frames = {number: rows for key, rows in content.items() if (number := frame_number(key)) is not None}
         if not frames and SINGLE not in content:
             raise ValueError("no frame in it")
         span = (0, max([n_frames, *(frame + 1 for frame in frames)]))
         parts = {frame: _animals(frames[frame]) for frame in sorted(frames) if len(frames[frame])}
         values, frame = _stack(list(parts.values())), np.repeat(list(parts), [len(p) for p in parts.values()])
-        xy, confidence = split_points(values[..., :3])
-        seen = (~np.isnan(xy[..., 0])).any(axis=1)
-        poses = make_poses(frame[seen].astype(np.int64), xy[seen], confidence[seen], span)
+        poses, seen = _seen_poses(values, frame.astype(np.int64), span)
         affinity = values[seen, :, 4].astype(np.float32) if values.shape[2] > 4 else None
         unique = _singles_in(content.get(SINGLE), span)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
-        raise ProjectError(f"expected an _assemblies.pickle of DeepLabCut, got {why(error)}\nwhere: {path}") from error
     return Assemblies(poses, unique, _whole(values[seen]), affinity)
 
 
@@ -171,7 +184,7 @@ def read_tracklets(path: Path, *, n_frames: int = 0) -> Tracklets:
         ProjectError: not such a file.
     """
     content = read_pickle(path)
-    try:
+    with _reading("a tracklet pickle", path):
         names, scorer = _names(content[HEADER])
         numbers = sorted(key for key in content if isinstance(key, int | np.integer))
         rows = [
@@ -187,12 +200,8 @@ def read_tracklets(path: Path, *, n_frames: int = 0) -> Tracklets:
         if values.shape[1] > len(names):
             raise ValueError(f"{values.shape[1]} keypoints where {len(names)} are named")
         span = (0, max(n_frames, int(frame.max(initial=-1)) + 1))
-        xy, confidence = split_points(values[..., :3])
-        seen = (~np.isnan(xy[..., 0])).any(axis=1)
-        poses = make_poses(frame[seen], xy[seen], confidence[seen], span)
+        poses, seen = _seen_poses(values, frame, span)
         unique = _singles_in(content.get(SINGLE), span)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
-        raise ProjectError(f"expected a tracklet pickle of DeepLabCut, got {why(error)}\nwhere: {path}") from error
     n = values.shape[1]
     whole = tuple(int(number) for number in numbers)
     return Tracklets(Tracks(poses, track[seen]), unique, _whole(values[seen]), names[:n], names[n:], scorer, whole)

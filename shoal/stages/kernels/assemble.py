@@ -4,7 +4,8 @@ First each limb type on its own: the assignment of largest total weight (Hungari
 candidates contradict better ones; those count less. Then all limbs together:
 greedy additive edge contraction (Keuper et al., ICCV 2015, section 4): the two groups with the largest
 summed link weight merge, their links to every other group add up, until no sum is positive. Two
-groups that share a keypoint type never merge: their weight is minus infinity, which sums keep.
+groups that share a keypoint type never merge: their weight is minus infinity, which sums keep. Last, groups exchange
+keypoints while the sum of weights inside them grows (Kernighan-Lin).
 """
 
 # pyright: basic, reportUnknownArgumentType=false, reportArgumentType=false
@@ -14,6 +15,9 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit
+
+ROUNDS = 4
+"""Of exchanges between groups; nearly always the second finds nothing left to do."""
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -226,6 +230,116 @@ def link_weights(
                 weight[i, j] += identity_weight * agreement * np.sqrt(confidence[a] * confidence[b])
                 weight[j, i] = weight[i, j]
     return weight
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def trade(a, b, weight, order, is_done):
+    """Let two groups exchange keypoints, the best exchange first, even at a loss, and keep the best state on the way.
+
+    Args:
+        a: (K,) nodes of one group, -1 = none; changed in place.
+        b: (K,) of the other, changed in place.
+        weight: (n, n) of all nodes.
+        order: (K,) scratch.
+        is_done: (K,) scratch.
+
+    Returns:
+        By how much the sum of weights inside the two groups grew.
+    """
+    n_keypoints = len(a)
+    for k in range(n_keypoints):
+        is_done[k] = a[k] < 0 and b[k] < 0
+    n_done = n_kept = 0
+    total = most = 0.0
+    while True:
+        best, top = -1, 0.0
+        for k in range(n_keypoints):
+            if is_done[k]:
+                continue
+            gain = 0.0
+            i, j = a[k], b[k]
+            for m in range(n_keypoints):
+                if m == k:
+                    continue
+                if i >= 0:
+                    gain += (weight[i, b[m]] if b[m] >= 0 else 0.0) - (weight[i, a[m]] if a[m] >= 0 else 0.0)
+                if j >= 0:
+                    gain += (weight[j, a[m]] if a[m] >= 0 else 0.0) - (weight[j, b[m]] if b[m] >= 0 else 0.0)
+            if best < 0 or gain > top:
+                best, top = k, gain
+        if best < 0:
+            break
+        a[best], b[best] = b[best], a[best]
+        is_done[best] = True
+        order[n_done] = best
+        n_done += 1
+        total += top
+        if total > most + 1e-9:
+            most, n_kept = total, n_done
+    for step in range(n_kept, n_done):
+        k = order[step]
+        a[k], b[k] = b[k], a[k]
+    return most
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def improve(group, weight, kind, n_keypoints, rounds):
+    """Let groups exchange keypoints, pair by pair, while the sum of weights inside groups grows.
+
+    Kernighan and Lin's local search (Keuper et al., section 4.2): contraction never takes a merger back, so that where
+    two animals cross the strongest limb decides alone. Only pairs that some limb connects are tried.
+
+    Args:
+        group: (n,) representative of each node's group, changed in place.
+        weight: (n, n) link weights.
+        kind: (n,) keypoint of each node.
+        n_keypoints: K.
+        rounds: at most this often over all pairs.
+    """
+    n = len(group)
+    index = np.empty(n, np.int64)
+    index[:] = -1
+    n_groups = 0
+    for i in range(n):
+        if index[group[i]] < 0:
+            index[group[i]] = n_groups
+            n_groups += 1
+    rows = np.empty((n_groups, n_keypoints), np.int64)
+    rows[:] = -1
+    own = np.empty(n, np.int64)
+    for i in range(n):
+        own[i] = index[group[i]]
+        rows[own[i], kind[i]] = i
+    order, is_done = np.empty(n_keypoints, np.int64), np.empty(n_keypoints, np.bool_)
+    between, partner = np.empty((n_groups, n_groups)), np.empty(n_groups, np.int64)
+    for _ in range(rounds):
+        between[:] = 0
+        for i in range(n):
+            for j in range(i):
+                if weight[i, j] > 0 and own[i] != own[j]:
+                    between[min(own[i], own[j]), max(own[i], own[j])] += weight[i, j]
+        for g in range(n_groups):
+            partner[g] = between[g].argmax()
+        is_better = False
+        while True:
+            p = 0
+            for g in range(1, n_groups):
+                if between[g, partner[g]] > between[p, partner[p]]:
+                    p = g
+            q = partner[p]
+            if between[p, q] <= 0:
+                break
+            is_better |= trade(rows[p], rows[q], weight, order, is_done) > 0
+            between[p, q] = 0
+            partner[p] = between[p].argmax()
+        if not is_better:
+            break
+        for p in range(n_groups):
+            first = -1
+            for k in range(n_keypoints):
+                if rows[p, k] >= 0:
+                    first = rows[p, k] if first < 0 else first
+                    group[rows[p, k]], own[rows[p, k]] = first, p
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -470,7 +584,8 @@ def group_frames(
             nodes, local, keypoint, confidence, is_edge, first, last, source, target, affinity, identity, matched,
             options,
         )  # fmt: skip
-        group = contract(weight)
+        group = contract(weight.copy())
+        improve(group, weight, keypoint[nodes], n_keypoints, ROUNDS)
         rows, of_node = gather(nodes, group, keypoint, n_keypoints, min_keypoints)
         limb_sum = np.empty(len(rows))
         limb_sum[:] = 0

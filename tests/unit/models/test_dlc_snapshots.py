@@ -15,7 +15,7 @@ from shoal.io.dlc.pytorch_config import graph_of, model_section, write_pytorch_c
 from shoal.models.checkpoint import load_model
 from shoal.models.detect import detect
 from shoal.models.dlc_networks import DlcBody
-from shoal.models.dlc_snapshots import load_snapshot, net_in, save_snapshot
+from shoal.models.dlc_snapshots import in_dlc_order, load_snapshot, net_in, renumber_optimizer, save_snapshot
 from shoal.models.pose import LightBody, PoseNet
 from shoal.models.registry import IMAGENET
 from shoal.types import FrameBatch
@@ -95,7 +95,7 @@ def test_what_deeplabcut_needs_is_in_the_file(tmp_path: Path, body: DlcBody) -> 
     assert saved["metadata"] == {"epoch": 5, "metrics": {"metrics/test.mAP": 1.5}, "losses": {"train.total_loss": 0.1}}
     assert type(saved["metadata"]["metrics"]["metrics/test.mAP"]) is float
     assert set(saved) == {"model", "metadata", "optimizer", "scheduler"}
-    assert list(saved["model"]) == list(body.state_dict())
+    assert set(saved["model"]) == set(body.state_dict())
     assert not list(tmp_path.glob("*.part"))
 
 
@@ -210,3 +210,33 @@ def test_a_light_network_is_no_snapshot(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="LightBody") as error:
         save_snapshot(tmp_path / "snapshot-001.pt", net, epoch=1, metrics={}, losses={})
     assert "resnet_50" in error.value.hint
+
+
+def test_an_optimizers_numbers_are_those_of_the_weights_in_the_file(tmp_path: Path, body: DlcBody) -> None:
+    """torch knows parameters by number only, and DeepLabCut's networks have the output layers before the others."""
+    parameters = dict(body.named_parameters())
+    optimizer = torch.optim.AdamW(parameters.values())
+    for value in parameters.values():
+        optimizer.state[value] = {"exp_avg": value.detach().clone()}
+    save_snapshot(tmp_path / "s.pt", body, epoch=1, metrics={}, losses={}, optimizer=optimizer.state_dict())
+    saved = torch.load(tmp_path / "s.pt", weights_only=True)
+    names = [name for name in saved["model"] if name in parameters]
+    heads = [n.removesuffix(".weight") for n in names if n.startswith("heads.bodypart.") and n.endswith(".weight")]
+    assert [n.split(".")[2] for n in heads][:4] == ["heatmap_head", "locref_head", "paf_head", "convt1"]
+    assert len(saved["optimizer"]["state"]) == len(names)
+    for number, name in enumerate(names):
+        assert torch.equal(saved["optimizer"]["state"][number]["exp_avg"], parameters[name])
+    back = renumber_optimizer(saved["optimizer"], names, list(parameters))
+    assert all(torch.equal(v["exp_avg"], p) for v, p in zip(back["state"].values(), parameters.values(), strict=True))
+
+
+def test_an_optimizer_of_other_parameters_is_refused() -> None:
+    names = ["a", "b"]
+    groups: list[dict[str, Any]] = [{"params": [0, 1, 2]}]
+    with pytest.raises(ValueError, match="one group of 2 parameters, got 3 in 1"):
+        renumber_optimizer({"state": {}, "param_groups": groups}, names, names)
+    with pytest.raises(ValueError, match="one group of 2 parameters, got 2 in 2"):
+        renumber_optimizer({"state": {}, "param_groups": [{"params": [0]}, {"params": [1]}]}, names, names)
+    with pytest.raises(ValueError, match="same parameters"):
+        renumber_optimizer({"state": {}, "param_groups": [{"params": [0, 1]}]}, names, ["a", "c"])
+    assert in_dlc_order(names) == names

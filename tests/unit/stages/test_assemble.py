@@ -12,6 +12,7 @@ import pytest
 
 from shoal.config.assemble import AssembleConfig
 from shoal.stages.assemble import assemble, name_animals, pick_unique
+from shoal.stages.kernels.assemble import ROUNDS, contract, improve
 from shoal.stages.shape import learn_shape
 from shoal.types import Detections
 
@@ -101,6 +102,38 @@ def test_many_weaker_limbs_outvote_one_wrong_strong_limb():
     # keypoint 0 of one animal is drawn to keypoint 1 of the other; keypoints 2 and 3 hold no such grudge
     assert len(poses) == 2
     assert all(len(set(xy[1:, 1])) == 1 for xy in poses.xy)
+
+
+def test_a_strong_wrong_limb_that_merges_first_is_taken_back():
+    """Contraction joins 0 and 3 at once and cannot undo it; in the sum the straight pairs weigh more (1.6 to 1.5)."""
+    weight = np.zeros((4, 4))
+    kind = np.array([0, 0, 1, 1])  # peaks 0, 1 of one keypoint, 2, 3 of another
+    for i, j, w in ((0, 3, 0.9), (0, 2, 0.8), (1, 3, 0.8), (1, 2, 0.6), (0, 1, -np.inf), (2, 3, -np.inf)):
+        weight[i, j] = weight[j, i] = w
+    group = contract(weight.copy())
+    assert group.tolist() == [0, 1, 1, 0]
+    improve(group, weight, kind, 2, ROUNDS)
+    assert group.tolist() == [0, 1, 0, 1]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_exchanges_never_lose_and_keep_the_groups_valid(seed):
+    rng = np.random.default_rng(seed)
+    kind = rng.integers(0, 5, 18)
+    weight = np.triu(rng.normal(-0.1, 0.5, (18, 18)) * (rng.random((18, 18)) < 0.6), 1)
+    weight += weight.T
+    weight[kind[:, None] == kind] = -np.inf
+    before = contract(weight.copy())
+    after = before.copy()
+    improve(after, weight, kind, 5, ROUNDS)
+
+    def inside(group):
+        same = np.triu(group[:, None] == group, 1)
+        return weight[same].sum()
+
+    assert inside(after) >= inside(before)
+    assert np.isfinite(inside(after)), "two peaks of one keypoint in a group"
+    assert all(after[g] == g for g in after), "a group is named after a member"
 
 
 def test_weak_limbs_and_weak_peaks_join_nothing():
