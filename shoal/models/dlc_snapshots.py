@@ -171,7 +171,7 @@ def renumber_optimizer(state: Mapping[str, Any], before: Sequence[str], after: S
     if sorted(before) != sorted(after):
         raise ValueError("expected the same parameters before and after")
     place = {name: n for n, name in enumerate(after)}
-    numbered = {place[before[n]]: value for n, value in state["state"].items()}
+    numbered = {place[before[int(n)]]: value for n, value in state["state"].items()}
     return {"state": dict(sorted(numbered.items())), "param_groups": [dict(groups[0])]}
 
 

@@ -178,7 +178,7 @@ def test_predictions(looked: Path, net: str) -> None:
     assert n_found >= 8
 
 
-UNEXPLAINED = pytest.mark.xfail(reason="two of six animals have another mean; why is not known", strict=False)
+UNEXPLAINED = pytest.mark.xfail(reason="animal 0 of either image fits no sum over its limbs", strict=False)
 
 
 @pytest.mark.parametrize("net", [pytest.param(n, marks=UNEXPLAINED) if n == "hrnet_w18" else n for n in NETS])

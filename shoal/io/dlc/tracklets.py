@@ -104,7 +104,7 @@ def _reading(what: str, path: Path) -> Iterator[None]:
 def _seen_poses(values: ndarray, frame: ndarray, span: tuple[int, int]) -> tuple[Poses, ndarray]:
     """Rows (N, K, 4 or 5) of DLC that have a keypoint at all, and which rows those are."""
     xy, confidence = split_points(values[..., :3])
-    seen = (~np.isnan(xy[..., 0])).any(axis=1)
+    seen = np.asarray((~np.isnan(xy[..., 0])).any(axis=1))
     return make_poses(frame[seen], xy[seen], confidence[seen], span), seen
 
 
