@@ -228,7 +228,7 @@ def _claim(info: VideoInfo, dest: Path | None, name: str) -> Path:
         return folder
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
-            raise write_failure((dest or info.path.parent) / "video.json", error) from error
+            raise write_failure(Path(error.filename or (dest or info.path.parent) / "video.json"), error) from error
         raise InputError(
             f"expected a folder that can be written to, got: {error}\nwhere: {dest or info.path.parent}",
             hint="--dest DIR puts the results elsewhere",

@@ -35,7 +35,7 @@ def assemble(
 
     Limb candidates speak for two peaks being of one animal where their affinity exceeds ``min_affinity``, and against
     it where it does not or where the network saw none; groups merge by the sum of what all limbs between them say,
-    then exchange keypoints while that fits better (``kernels/assemble.py``). Frames do not influence each other. Where
+    then exchange keypoints while that fits better (``kernels/group.py``). Frames do not influence each other. Where
     the network has an identity head, its scores at the two ends of a limb speak, too.
 
     Args:

@@ -11,7 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import torch
+from jaxtyping import UInt8
 from numpy import ndarray
 
 from shoal.errors import ConfigError
@@ -23,7 +26,7 @@ from shoal.models.runtime.setup import Forward, Setup, converted
 
 log = logging.getLogger(__name__)
 
-FORMAT = 2
+FORMAT = 3
 HAS_BF16 = {"avx512_bf16", "amx_bf16"}
 
 
@@ -67,51 +70,72 @@ def _import() -> Any:
 
 
 def _convert(ov: Any, model: LoadedModel, setup: Setup, size: tuple[int, int]) -> Path:
-    kind = "int8" if setup.precision == "int8" else "float"
-    name = f"{model.sha[:16]}-openvino-{kind}-{size[1]}x{size[0]}"
+    """The folder with ``net.xml`` of a network at one frame size, made now if it is not there."""
+    versions = [str(FORMAT), ov.__version__, torch.__version__]
+    where = f"{size[1]}x{size[0]}"
 
-    def make(folder: Path) -> None:
-        log.info("converting the network for OpenVINO (%s, %d x %d px; once)", kind, size[1], size[0])
+    def make_float(folder: Path) -> None:
+        log.info("converting the network for OpenVINO (%s px; once)", where)
         example = torch.zeros(1, *size, 3, dtype=torch.uint8)
         with quiet(), torch.inference_mode():
             found = ov.convert_model(Graph(model.net), example_input=example, input=[list(example.shape)])
-        if kind == "int8":
-            found = _quantize(found, model.net, setup.frames(), size)
         ov.save_model(found, str(folder / "net.xml"), compress_to_fp16=False)
 
-    return converted(name, [str(FORMAT), ov.__version__, torch.__version__], make)
+    def make_int8(folder: Path) -> None:
+        log.info("calibrating int8 (%s px; once)", where)
+        np.save(folder / "frames.npy", _samples(model.net, setup.frames(), size))
+        _survive(f"from {__name__} import quantize; quantize({str(plain)!r}, {str(folder)!r})", folder)
+        (folder / "frames.npy").unlink()
+
+    plain = converted(f"{model.sha[:16]}-openvino-float-{where}", versions, make_float)
+    if setup.precision != "int8":
+        return plain
+    return converted(f"{model.sha[:16]}-openvino-int8-{where}", versions, make_int8)
+
+
+def quantize(source: str, target: str) -> None:
+    """Post-training int8 (nncf) of ``source/net.xml`` on ``target/frames.npy``, into ``target/net.xml``."""
+    ov = _import()
+    import nncf
+
+    nncf.set_log_level(logging.ERROR)
+    frames = np.load(Path(target) / "frames.npy")
+    found = nncf.quantize(
+        ov.Core().read_model(Path(source) / "net.xml"), nncf.Dataset([frame[None] for frame in frames]),
+        preset=nncf.QuantizationPreset.MIXED, subset_size=len(frames),
+    )  # fmt: skip
+    ov.save_model(found, str(Path(target) / "net.xml"), compress_to_fp16=False)
+
+
+def _samples(net: PoseNet, frames: Sequence[ndarray], size: tuple[int, int]) -> UInt8[ndarray, "N h w 3"]:
+    """Frames as the network sees them, all of one size."""
+    small = [shrink(torch.from_numpy(np.array(frame)[None]), net.input_scale)[0].numpy() for frame in frames]
+    return np.stack([s if s.shape[:2] == size else cv2.resize(s, size[::-1]) for s in small])
 
 
 def _try(folder: Path, options: dict[str, Any]) -> None:
-    """Compile a network in a process of its own, once: OpenVINO 2026.4 crashes on some small frames.
+    """Compile a network in a process of its own, once.
 
     Raises:
         ConfigError: it did not survive.
     """
-    name = "-".join(map(str, options.values()))
-    if (folder / f"{name}.ok").exists():
-        return
-    code = f"import openvino; openvino.Core().compile_model({str(folder / 'net.xml')!r}, 'CPU', {options!r})"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = folder / f"{'-'.join(map(str, options.values()))}.ok"
+    if not done.exists():
+        code = f"import openvino; openvino.Core().compile_model({str(folder / 'net.xml')!r}, 'CPU', {options!r})"
+        _survive(f"import sys; sys.modules['openvino_telemetry'] = None; {code}", folder)
+        done.touch()
+
+
+def _survive(code: str, folder: Path) -> None:
+    """Run Python that may crash: OpenVINO dies of float32 convolutions with odd channel numbers on some processors.
+
+    Raises:
+        ConfigError: it did.
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[3])
     if done.returncode:
         why = f"it crashed (signal {-done.returncode})" if done.returncode < 0 else done.stderr.strip()[-200:]
         raise ConfigError(
-            f"expected a network that OpenVINO can compile, got: {why}\nwhere: {folder / 'net.xml'}",
+            f"expected a network that OpenVINO can compile, got: {why}\nwhere: {folder}",
             hint="--set predict.runtime=eager does without OpenVINO",
         )
-    (folder / f"{name}.ok").touch()
-
-
-def _quantize(found: Any, net: PoseNet, frames: Sequence[ndarray], size: tuple[int, int]) -> Any:
-    """Post-training int8 (nncf, symmetric weights, asymmetric activations) on real frames."""
-    import cv2
-    import nncf
-
-    nncf.set_log_level(logging.ERROR)
-    samples = []
-    for frame in frames:
-        small = shrink(torch.from_numpy(frame[None]), net.input_scale)[0].contiguous().numpy()
-        samples.append(small if small.shape[:2] == size else cv2.resize(small, size[::-1]))
-    return nncf.quantize(
-        found, nncf.Dataset([s[None] for s in samples]), preset=nncf.QuantizationPreset.MIXED, subset_size=len(samples)
-    )

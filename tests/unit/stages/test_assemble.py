@@ -12,7 +12,7 @@ import pytest
 
 from shoal.config.assemble import AssembleConfig
 from shoal.stages.assemble import assemble, name_animals, pick_unique
-from shoal.stages.kernels.assemble import ROUNDS, contract, improve
+from shoal.stages.kernels.group import ROUNDS, contract, improve
 from shoal.stages.shape import learn_shape
 from shoal.types import Detections
 
@@ -300,7 +300,7 @@ def test_hundreds_of_false_peaks_change_no_animal():
 
 
 def test_kernel_without_jit_gives_the_same():
-    from shoal.stages.kernels import assemble as kernels
+    from shoal.stages.kernels import group as kernels
 
     rng = np.random.default_rng(3)
     weight = rng.normal(0, 1, (12, 12))
