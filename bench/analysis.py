@@ -19,8 +19,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import memory
 import numpy as np
 from foundation import Bar, _bar, _calls, _python, run_bars
+from kills import kill_and_resume
 
 FRAME = (972, 1296)
 STRIDE = 8.0
@@ -124,6 +126,27 @@ def _perfect(video: Path) -> tuple[Any, Any]:
     return ModelCard("perfect", "0" * 64, skeleton, edges, individuals), look
 
 
+def bar_d(work: Path, args: argparse.Namespace) -> Bar:
+    """``bench/kills.py``; the quick case kills six times."""
+    size = {"frames": 600, "chunk": 64, "kills": 6} if args.quick else {"frames": 3000, "chunk": 128, "kills": 20}
+    found = kill_and_resume(work, **size, seed=0)
+    holds = found["decoded"] <= found["decoded_allowed"] and not found["different"]
+    return _bar(
+        found, "frames decoded in all runs <= frames + kills x 2 chunks; the files of an undisturbed run", holds=holds
+    )
+
+
+def bar_e(work: Path, args: argparse.Namespace) -> Bar:
+    """``bench/memory.py``; the quick case is a tenth as long, where fixed costs weigh more."""
+    short, long = (1000, 8000) if args.quick else (4000, 100_000)
+    chunk = 256 if args.quick else 1024
+    peaks = {str(n): memory.measure(n, work / str(n), chunk=chunk) for n in (short, long)}
+    ratios = memory.compare(peaks[str(short)], peaks[str(long)])
+    return _bar(
+        {"chunk": chunk, "peak_mb": peaks, "ratio": ratios}, "peak within 15 %", holds=max(ratios.values()) <= 1.15
+    )
+
+
 class _Sampler:
     """Which Python function each busy thread is in, a thousand times a second; its own line is what counts."""
 
@@ -153,7 +176,7 @@ class _Sampler:
                     self.found[f"{Path(code.co_filename).name}:{code.co_name}"] += 1
 
 
-BARS = {"C": bar_c}
+BARS = {"C": bar_c, "D": bar_d, "E": bar_e}
 
 
 def main() -> int:

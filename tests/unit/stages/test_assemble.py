@@ -143,6 +143,36 @@ def test_weak_limbs_and_weak_peaks_join_nothing():
     assert len(assemble(faint, CHAIN, AssembleConfig(min_confidence=0.1), n_keypoints=4)[0]) == 0
 
 
+def test_a_peak_that_one_limb_reaches_is_not_left_out():
+    """hrnet_w18 lost the nose of one animal in fifteen: its other limbs were too weak to be candidates."""
+    edges = [(0, 1), (1, 2), (0, 2), (2, 3), (1, 3), (0, 3)]
+    found = frame_of([line(50, 50)], edges=edges)
+
+    def with_tail(affinity):
+        keep = (np.array(edges)[found.edge, 1] < 3) | (found.edge == 3)
+        limbs = {n: getattr(found, n)[keep] for n in ("limb_frame", "edge", "source", "target", "affinity")}
+        limbs["affinity"] = np.where(limbs["edge"] == 3, affinity, limbs["affinity"])
+        return assemble(replace(found, **limbs), np.array(edges), AssembleConfig(), n_keypoints=4)[1]
+
+    assert with_tail(0.3).tolist() == [[0, 1, 2, 3]]
+    assert with_tail(0.2).tolist() == [[0, 1, 2, -1]], "limbs below min_affinity speak against one animal"
+
+
+def test_a_left_over_peak_goes_to_the_animal_that_lacks_it():
+    edges = [(0, 1), (1, 2), (0, 2), (2, 3), (1, 3), (0, 3)]
+    whole, short = line(50, 50), line(50, 90)
+    short[3] = np.nan
+    stray = np.full((4, 2), np.nan)
+    stray[3] = [80, 92]
+    found = frame_of([whole, short, stray], edges=edges, cross=0.0)
+    tail = int(np.flatnonzero(found.xy[:, 1] == 92)[0])
+    affinity = found.affinity.copy()
+    for source, strength in ((2, 0.4), (6, 0.3)):  # the whole animal's limb to it is the stronger one
+        affinity[(found.edge == 3) & (found.source == source) & (found.target == tail)] = strength
+    rows = assemble(replace(found, affinity=affinity), np.array(edges), AssembleConfig(), n_keypoints=4)[1]
+    assert sorted(rows.tolist()) == [[0, 1, 2, 3], [4, 5, 6, tail]]
+
+
 def test_animals_with_too_few_keypoints_are_dropped():
     one = line(0, 0)
     one[2:] = np.nan
