@@ -130,10 +130,9 @@ def bar_d(work: Path, args: argparse.Namespace) -> Bar:
     """``bench/kills.py``; the quick case kills six times."""
     size = {"frames": 600, "chunk": 64, "kills": 6} if args.quick else {"frames": 3000, "chunk": 128, "kills": 20}
     found = kill_and_resume(work, **size, seed=0)
-    holds = found["decoded"] <= found["decoded_allowed"] and not found["different"]
-    return _bar(
-        found, "frames decoded in all runs <= frames + kills x 2 chunks; the files of an undisturbed run", holds=holds
-    )
+    holds = found["frames_decoded"] <= found["allowed"] and not found["different"]
+    target = "frames decoded in all runs <= frames + kills x 2 chunks; the files of an undisturbed run"
+    return _bar(found, target, holds=holds)
 
 
 def bar_e(work: Path, args: argparse.Namespace) -> Bar:

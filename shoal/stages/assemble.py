@@ -15,7 +15,7 @@ from shoal.config.assemble import AssembleConfig
 from shoal.stages.shape import ShapeModel, limb_plausibility
 from shoal.types import Detections, Poses
 
-VERSION = 5
+VERSION = 4
 
 DOUBT = 0.5  # affinity of a limb that contradicts better ones counts this much
 GHOST_SHARE, GHOST_SCORE = 0.7, 0.5
@@ -35,9 +35,9 @@ def assemble(
 
     Limb candidates speak for two peaks being of one animal where their affinity exceeds ``min_affinity``, and against
     it where it does not or where the network saw none; groups merge by the sum of what all limbs between them say,
-    then exchange keypoints while that fits better (``kernels/group.py``); a peak left over joins an animal that lacks
-    its keypoint and that a limb speaks for. Frames do not influence each other. Where the network has an identity
-    head, its scores at the two ends of a limb speak, too.
+    then exchange keypoints while that fits better (``kernels/group.py``); with ``adopt`` a peak left over joins an
+    animal that lacks its keypoint and that a limb speaks for. Frames do not influence each other. Where the network
+    has an identity head, its scores at the two ends of a limb speak, too.
 
     Args:
         detections: peaks and limb candidates. Limbs that name an absent peak are ignored.
@@ -224,7 +224,8 @@ def _grouped_peaks(
         np.r_[np.searchsorted(detections.limb_frame[limb], frames), len(limb)],
         detections.keypoint.astype(np.int64), detections.xy.astype(np.float64), confidence,
         detections.edge[limb].astype(np.int64), source, target, affinity, _identity(detections),
-        edges, is_edge, (config.min_affinity, DOUBT, config.identity_weight),
+        edges, is_edge,
+        (config.min_affinity, DOUBT, config.identity_weight, config.min_affinity if config.adopt else np.inf),
         min(config.min_keypoints, n_keypoints), config.max_animals or NO_LIMIT,
         (config.duplicate_overlap, config.duplicate_distance, GHOST_SHARE, GHOST_SCORE),
     )  # fmt: skip

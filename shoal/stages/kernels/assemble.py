@@ -247,7 +247,7 @@ def group_frames(
         identity: (P, I) share of each named individual.
         edges: (E, 2) keypoints of each limb.
         is_edge: (K, K) True where there is a limb.
-        options: see ``link_weights``.
+        options: see ``link_weights``; last, the affinity from which a left-over peak joins.
         min_keypoints: groups with fewer are dropped.
         max_animals: kept per frame, best first.
         limits: see ``merge_duplicates``.
@@ -289,12 +289,12 @@ def group_frames(
         mark_matched(first, last, edge, source, target, product, place, matched)
         weight = link_weights(
             nodes, local, keypoint, confidence, is_edge, first, last, source, target, affinity, identity, matched,
-            options,
+            options[:3],
         )  # fmt: skip
         group = contract(weight.copy())
         improve(group, weight, keypoint[nodes], n_keypoints, ROUNDS)
         rows, of_node = gather(nodes, group, keypoint, n_keypoints, min_keypoints)
-        adopt(rows, of_node, local, keypoint, first, last, source, target, affinity, options[0])
+        adopt(rows, of_node, local, keypoint, first, last, source, target, affinity, options[3])
         limb_sum = np.empty(len(rows))
         limb_sum[:] = 0
         for k in range(first, last):

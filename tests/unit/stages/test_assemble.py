@@ -152,7 +152,7 @@ def test_a_peak_that_one_limb_reaches_is_not_left_out():
         keep = (np.array(edges)[found.edge, 1] < 3) | (found.edge == 3)
         limbs = {n: getattr(found, n)[keep] for n in ("limb_frame", "edge", "source", "target", "affinity")}
         limbs["affinity"] = np.where(limbs["edge"] == 3, affinity, limbs["affinity"])
-        return assemble(replace(found, **limbs), np.array(edges), AssembleConfig(), n_keypoints=4)[1]
+        return assemble(replace(found, **limbs), np.array(edges), AssembleConfig(adopt=True), n_keypoints=4)[1]
 
     assert with_tail(0.3).tolist() == [[0, 1, 2, 3]]
     assert with_tail(0.2).tolist() == [[0, 1, 2, -1]], "limbs below min_affinity speak against one animal"
@@ -169,7 +169,7 @@ def test_a_left_over_peak_goes_to_the_animal_that_lacks_it():
     affinity = found.affinity.copy()
     for source, strength in ((2, 0.4), (6, 0.3)):  # the whole animal's limb to it is the stronger one
         affinity[(found.edge == 3) & (found.source == source) & (found.target == tail)] = strength
-    rows = assemble(replace(found, affinity=affinity), np.array(edges), AssembleConfig(), n_keypoints=4)[1]
+    rows = assemble(replace(found, affinity=affinity), np.array(edges), AssembleConfig(adopt=True), n_keypoints=4)[1]
     assert sorted(rows.tolist()) == [[0, 1, 2, 3], [4, 5, 6, tail]]
 
 

@@ -19,7 +19,7 @@ from shoal.stages import assemble, associate, sampling, stitch
 from shoal.types import Detections, Poses
 
 DIGESTS = {
-    "assemble": (5, "d0028edbcd0e059d"),
+    "assemble": (4, "d0028edbcd0e059d"),
     "associate": (2, "da648ec8ccf3850c"),
     "stitch": (2, "3ecb4c603c5e4090"),
     "sampling": (1, "2d3211a2547efc5b"),
