@@ -46,15 +46,20 @@ class Engine:
     detect: Detect
     is_dlc: bool = False
     workers: int = 1
-    suit: Callable[[VideoInfo], Engine] | None = None
+    suit: Callable[[VideoInfo, str], Engine] | None = None
 
-    def ready_for(self, info: VideoInfo) -> Engine:
+    def ready_for(self, info: VideoInfo, runtime: str = "") -> Engine:
         """This engine with the runtime chosen for (and checked on) a video.
+
+        Args:
+            info: the video.
+            runtime: that of the chunks that are there already, e.g. ``openvino-bf16``; it stays where nobody asked for
+                another one and it is installed, so that a run goes on alike elsewhere.
 
         Raises:
             ConfigError: the runtime asked for is not there, or its answers differ too much from the network's own.
         """
-        return self.suit(info) if self.suit else self
+        return self.suit(info, runtime) if self.suit else self
 
 
 def load_engine(model: Path, config: RunConfig) -> Engine:
@@ -71,7 +76,7 @@ def load_engine(model: Path, config: RunConfig) -> Engine:
     """
     from shoal.models.checkpoint import load_model
     from shoal.models.device import describe, pick_device
-    from shoal.models.runtime.choose import ways
+    from shoal.models.runtime.choose import PRECISIONS, lacks, ways
 
     device = pick_device(config.compute)
     loaded = load_model(Path(model), device=device)
@@ -81,13 +86,17 @@ def load_engine(model: Path, config: RunConfig) -> Engine:
     name = loaded.scorer or (model.stem if model.is_dir() else model.resolve().parent.name)
     card = ModelCard(name, loaded.sha, loaded.skeleton, loaded.edges, loaded.individuals, device.type)
     log.info("network %s on %s", name, describe(device))
-    known: dict[tuple[int, int], Engine] = {}
+    is_free = config.predict.runtime == config.predict.precision == "auto"
+    known: dict[tuple[int, int, str], Engine] = {}
 
-    def suit(info: VideoInfo) -> Engine:
-        size = (info.width, info.height)
-        if size not in known:
-            known[size] = _suited(loaded, Path(model), info, config=config, card=card, possible=possible)
-        return known[size]
+    def suit(info: VideoInfo, runtime: str) -> Engine:
+        name, _, precision = runtime.partition("-")
+        is_kept = is_free and name in PRECISIONS and precision in PRECISIONS[name] and not lacks(name, device)
+        order = ((name, precision), *possible) if is_kept else possible
+        key = (info.width, info.height, runtime if is_kept else "")
+        if key not in known:
+            known[key] = _suited(loaded, Path(model), info, config=config, card=card, possible=order)
+        return known[key]
 
     return Engine(card, _unsuited, loaded.config.model.is_dlc, suit=suit)
 

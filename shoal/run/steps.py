@@ -90,7 +90,7 @@ def analyze(
     """
     config = config or load_config()
     info = probe(Path(video))
-    engine = (model if isinstance(model, Engine) else load_engine(Path(model), config)).ready_for(info)
+    engine = model if isinstance(model, Engine) else load_engine(Path(model), config)
     # as a number: otherwise tracking again with another count of animals would ask for another analysis
     part = find_part(info, config.predict)
     resolved = {"max_peaks": peak_cap(config, engine.card), "start": part.start, "stop": part.stop}
@@ -98,6 +98,7 @@ def analyze(
     if engine.is_dlc:
         config = config.model_copy(update={"assemble": suit_dlc(config.assemble)})
     run_dir = _claim(info, dest, part_name(part, info.n_frames, config.predict.crop))
+    engine = engine.ready_for(info, "" if overwrite else _runtime_of(run_dir, engine))
     if overwrite:
         for name in TABLES:
             shutil.rmtree(run_dir / name, ignore_errors=True)
@@ -218,6 +219,15 @@ def find_part(info: VideoInfo, config: PredictConfig) -> Part:
             hint="--start and --stop take frames (2700) or times (90s, 1:30, 1:02:30)",
         )
     return Part(start, stop, config.every)
+
+
+def _runtime_of(run_dir: Path, engine: Engine) -> str:
+    """What computed the chunks that a run of this network has already; empty = nothing."""
+    try:
+        card = read_card(run_dir)
+    except ArtifactError:
+        return ""
+    return card.runtime if card.sha == engine.card.sha else ""
 
 
 def _claim(info: VideoInfo, dest: Path | None, name: str) -> Path:
