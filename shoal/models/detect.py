@@ -79,6 +79,7 @@ def detect(
 def _look(
     model: LoadedModel, forward: Forward, images: ndarray, config: PredictConfig, n_animals: int, feature_size: int
 ) -> _Found:
+    images = np.ascontiguousarray(images)  # held here for as long as the tensor shares its memory
     pixels = _shared(images).to(model.device)
     maps = forward(pixels)
     edges = torch.from_numpy(np.array(model.edges)).to(model.device)
@@ -88,8 +89,7 @@ def _look(
 
 
 def _shared(images: ndarray) -> Tensor:
-    """Pixels as a tensor on their memory, valid as long as they are; ``from_numpy`` minds that tables are read-only."""
-    images = np.ascontiguousarray(images)
+    """Contiguous pixels as a tensor on their memory, valid as long as they are; ``from_numpy`` minds read-only ones."""
     memory = (ctypes.c_uint8 * images.nbytes).from_address(images.ctypes.data)
     return torch.frombuffer(memory, dtype=torch.uint8).view(images.shape)
 

@@ -126,7 +126,8 @@ def _suited(
     def setup(precision: str) -> Setup:
         return Setup(precision, threads, lambda: _calibration_images(path, model) or [b.images[0] for b in frames()])
 
-    (runtime, precision), forward = suit(model, possible, config.predict, setup, frames)
+    x1, x2, y1, y2 = config.predict.crop or (0, info.width, 0, info.height)
+    (runtime, precision), forward = suit(model, possible, config.predict, setup, frames, size=(x2 - x1, y2 - y1))
     card = replace(card, runtime=f"{runtime}-{precision}")
     workers = 1
     if runtime in ("openvino", "onnx"):  # frames side by side, one thread each, instead of threads within a frame

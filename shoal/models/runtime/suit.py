@@ -33,6 +33,8 @@ def suit(
     config: PredictConfig,
     setup: Callable[[str], Setup],
     frames: Callable[[], Sequence[FrameBatch]],
+    *,
+    size: tuple[int, int],
 ) -> tuple[Way, Forward]:
     """The first of ``possible`` whose answers are the network's own.
 
@@ -41,7 +43,8 @@ def suit(
         possible: ways to try, the best first.
         config: caps and thresholds.
         setup: precision -> how a runtime is built.
-        frames: real frames, each a batch of one, as they will be looked at.
+        frames: real frames, each a batch of one, as they will be looked at; read only if there are no figures yet.
+        size: their (width, height).
 
     Returns:
         (runtime and precision, what computes the maps).
@@ -51,14 +54,15 @@ def suit(
     """
     problems: list[str] = []
     reference: list[Detections] = []
+    sample: Sequence[FrameBatch] = ()
     for way in possible:
         forward = build(model, way, setup(way[1]))
         if way == REFERENCE:
             return way, forward
-        sample = frames()
-        file = _file(model, way, sample)
+        file = _file(model, way, size)
         parity = load_parity(file)
         if parity is None:
+            sample = sample or frames()
             if not reference:
                 reference += _look(model, build(model, REFERENCE, setup("float32")), config, sample, "eager float32")
             try:
@@ -108,11 +112,10 @@ def _say(way: Way, parity: Parity) -> None:
     )  # fmt: skip
 
 
-def _file(model: LoadedModel, way: Way, frames: Sequence[FrameBatch]) -> Path:
+def _file(model: LoadedModel, way: Way, size: tuple[int, int]) -> Path:
     """Where the figures of a checkpoint in a runtime at a frame size are kept."""
-    height, width = frames[0].images.shape[1:3]
     packages = [p for p in NEEDS.get(way[0], ()) if p in ("openvino", "onnxruntime")]
     versions = [importlib.metadata.version(p) for p in ("torch", *packages)]
     about = [str(VERSION), *versions, cpu_name(), f"{model.net.input_scale:.6g}"]
     digest = hashlib.sha256(" ".join(about).encode()).hexdigest()[:8]
-    return cache_folder() / f"{model.sha[:16]}-{'-'.join(way)}-{width}x{height}-{digest}.json"
+    return cache_folder() / f"{model.sha[:16]}-{'-'.join(way)}-{size[0]}x{size[1]}-{digest}.json"

@@ -22,6 +22,7 @@ from shoal.types import Detections, FrameBatch, Skeleton
 
 BF16 = ("openvino", "bf16")
 REFERENCE = ("eager", "float32")
+SIZE = (120, 80)
 
 
 class Dots(nn.Module):
@@ -83,23 +84,23 @@ def test_a_runtime_that_agrees_is_taken_and_measured_once(model, monkeypatch, ca
     built: list[tuple[str, str]] = []
     moved_by(0.0, monkeypatch, built)
     with caplog.at_level(logging.INFO):
-        assert suit(model, [BF16, REFERENCE], PredictConfig(), Setup, frames)[0] == BF16
+        assert suit(model, [BF16, REFERENCE], PredictConfig(), Setup, frames, size=SIZE)[0] == BF16
     assert "of 60 keypoints lost" in caplog.text
-    assert suit(model, [BF16, REFERENCE], PredictConfig(), Setup, frames)[0] == BF16
+    assert suit(model, [BF16, REFERENCE], PredictConfig(), Setup, frames, size=SIZE)[0] == BF16
     assert built == [BF16, REFERENCE, BF16], "measured again"
 
 
 def test_a_runtime_that_differs_is_refused_with_its_figures(model, monkeypatch) -> None:
     moved_by(2.0, monkeypatch, [])
-    assert suit(model, [BF16, REFERENCE], PredictConfig(), Setup, frames)[0] == REFERENCE
+    assert suit(model, [BF16, REFERENCE], PredictConfig(), Setup, frames, size=SIZE)[0] == REFERENCE
     with pytest.raises(ConfigError, match=r"openvino bf16: shifts of [12]\.\d+ px .*allowed 0.05 and 0.25"):
-        suit(model, [BF16], PredictConfig(), Setup, frames)
+        suit(model, [BF16], PredictConfig(), Setup, frames, size=SIZE)
 
 
 def test_too_few_keypoints_say_nothing(model, monkeypatch, caplog) -> None:
     moved_by(2.0, monkeypatch, [])
     few = lambda: frames()[:1]  # noqa: E731
-    assert suit(model, [BF16, REFERENCE], PredictConfig(), Setup, few)[0] == BF16
+    assert suit(model, [BF16, REFERENCE], PredictConfig(), Setup, few, size=SIZE)[0] == BF16
     assert "10 confident keypoints in the frames looked at are too few to check it" in caplog.text
 
 
@@ -136,6 +137,6 @@ def test_a_runtime_that_crashes_is_not_used(model, monkeypatch) -> None:
         return forward
 
     monkeypatch.setattr(suiting, "build", build)
-    assert suit(model, [BF16, REFERENCE], PredictConfig(), Setup, frames)[0] == REFERENCE
+    assert suit(model, [BF16, REFERENCE], PredictConfig(), Setup, frames, size=SIZE)[0] == REFERENCE
     with pytest.raises(ConfigError, match="openvino bf16: it crashed"):
-        suit(model, [BF16], PredictConfig(), Setup, frames)
+        suit(model, [BF16], PredictConfig(), Setup, frames, size=SIZE)
