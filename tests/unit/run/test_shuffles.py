@@ -87,6 +87,6 @@ def test_without_the_heads_only_the_backbone_is_the_snapshots(snapshot, start, o
 @pytest.mark.parametrize("keep", [True, False])
 def test_keepdeconvweights_reaches_the_training(monkeypatch, tmp_path, keep):
     seen = {}
-    monkeypatch.setattr(shuffles, "train_shuffle", lambda *_, **given: seen.update(given))
+    monkeypatch.setattr(shuffles, "train_shuffle", lambda *_, **given: seen.update(given) or Path("snapshot-002.pt"))
     train_network(str(tmp_path / "config.yaml"), keepdeconvweights=keep, snapshot_path="s.pt")
     assert (seen["keep_heads"], seen["snapshot"]) == (keep, Path("s.pt"))
