@@ -229,6 +229,7 @@ def compare_on(net: str, root: Path, rows: Sequence[int] | ndarray) -> dict[str,
         "shoal_as_good": scores["shoal"]["mAP"] >= scores["dlc"]["mAP"],  # to the two digits that DeepLabCut gives
         "half_pixel_px": HALF_PIXEL_PX.get(net, 0.0), **peaks_per_keypoint(seen),
         "dlc_rules": by_rules, "shoal": own, "scores": scores,
+        "per_animal": compare_animals(seen.truth, theirs, seen.predicted),
         "frames_that_differ": judge(own["frames_that_differ"], images, seen.truth, theirs, seen.predicted),
     }  # fmt: skip
 
@@ -268,6 +269,29 @@ def match(theirs: Poses, mine: Poses) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def compare_animals(truth: Poses, theirs: Poses, mine: Poses) -> dict[str, int]:
+    """Of how many labelled animals the two have the same error, each predicted animal given to one labelled one."""
+    errors = [_errors(truth, poses) for poses in (theirs, mine)]
+    with np.errstate(invalid="ignore"):
+        same = (np.abs(errors[0] - errors[1]) <= SAME_PX) | (np.isnan(errors[0]) & np.isnan(errors[1]))
+    return {
+        "labelled": len(truth), "same_error": int(same.sum()), "nearer_dlc": int((errors[0] < errors[1])[~same].sum()),
+        "nearer_here": int((errors[1] < errors[0])[~same].sum()),
+    }  # fmt: skip
+
+
+def _errors(truth: Poses, poses: Poses) -> ndarray:
+    """Mean distance of each labelled animal's keypoints from those of the animal found for it; NaN = none found."""
+    out = np.full(len(truth), np.nan)
+    for frame in range(*truth.span):
+        rows, found = np.flatnonzero(truth.frame == frame), poses.xy[poses.frame == frame]
+        similarity = np.nan_to_num(oks(truth.xy[rows], found))
+        for row, column in zip(*linear_sum_assignment(-similarity), strict=True):
+            apart = np.linalg.norm(truth.xy[rows[row]] - found[column], axis=-1)
+            out[rows[row]] = apart[np.isfinite(apart)].mean() if np.isfinite(apart).any() else np.nan
+    return out
+
+
 def judge(
     frames: Sequence[int], images: Sequence[Path], truth: Poses, theirs: Poses, mine: Poses
 ) -> list[dict[str, Any]]:
@@ -292,7 +316,8 @@ def compare_figures(net: str) -> dict[str, Any]:
     """DeepLabCut's figures of the snapshot, which chooses limbs first, and shoal's with the same limbs.
 
     ``by_dlc_rules``: the figures of shoal's peaks and affinities grouped by DeepLabCut's rules, which are to be equal:
-    the same animals judged alike. ``shoal``: those of its own grouping. DeepLabCut's answer is kept beside the project.
+    the same animals judged alike; at stride 1 half a pixel left and above, as DeepLabCut has them. ``shoal``: those of
+    its own grouping. DeepLabCut's answer is kept beside the project.
     """
     root = project_folder()
     shuffle = export(net, root)
@@ -313,7 +338,9 @@ def compare_figures(net: str) -> dict[str, Any]:
     seen = look(shuffle, net, root, split_project(read_project(root), settings(net))[1])
     model = open_snapshot(shuffle.snapshots[-1].path)
     ruled = group_like_dlc(seen.detections, model.edges, n_keypoints=seen.truth.n_keypoints, max_animals=SCENE.n_fish)
-    found: dict[str, Any] = {"dlc": stored["figures"], "limbs_kept": len(stored["limbs"])}
+    half = HALF_PIXEL_PX.get(net, 0.0)
+    ruled = replace(ruled, xy=ruled.xy - np.float32(half))
+    found: dict[str, Any] = {"dlc": stored["figures"], "limbs_kept": len(stored["limbs"]), "half_pixel_px": half}
     for name, scores in (("shoal", seen.scores), ("by_dlc_rules", score(seen.truth, ruled, root, model.skeleton))):
         found[name] = {key: round(float(figures(scores)[key]), 2) for key in stored["figures"]}
         found[f"{name}_off_by"] = {key: round(abs(v - stored["figures"][key]), 3) for key, v in found[name].items()}

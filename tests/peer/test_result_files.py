@@ -91,7 +91,7 @@ def swimmers() -> Tracks:
 
 
 def restless() -> Tracks:
-    """One animal, measured with an error of 1.5 px; where it is lost, a keypoint lies anywhere and says that it does."""
+    """One animal, measured with an error of 1.5 px; a lost keypoint lies anywhere and says that it does."""
     rng, t = np.random.default_rng(0), np.arange(N_RESTLESS)
     path = np.stack([60 + 40 * np.sin(t / 25), 48 + 30 * np.cos(t / 19)], 1)[:, None]
     xy = path + np.array([[6, 0], [2, -4], [2, 4], [-8, 0]], float) + rng.normal(0, 1.5, (N_RESTLESS, 4, 2))
