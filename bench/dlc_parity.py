@@ -269,27 +269,38 @@ def match(theirs: Poses, mine: Poses) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def compare_animals(truth: Poses, theirs: Poses, mine: Poses) -> dict[str, int]:
-    """Of how many labelled animals the two have the same error, each predicted animal given to one labelled one."""
-    errors = [_errors(truth, poses) for poses in (theirs, mine)]
+def compare_animals(truth: Poses, theirs: Poses, mine: Poses) -> dict[str, float]:
+    """Of how many labelled animals the two have the same error, each predicted animal given to one labelled one.
+
+    ``rmse_dlc``, ``rmse_here``: over the animals that both found. The usual rmse is over those that each found itself,
+    so that a hidden animal that only one of them finds worsens its mean.
+    """
+    (theirs_px, n_theirs), (mine_px, n_mine) = (_errors(truth, poses) for poses in (theirs, mine))
+    errors = theirs_px, mine_px
+    both = np.isfinite(theirs_px) & np.isfinite(mine_px)
     with np.errstate(invalid="ignore"):
         same = (np.abs(errors[0] - errors[1]) <= SAME_PX) | (np.isnan(errors[0]) & np.isnan(errors[1]))
     return {
         "labelled": len(truth), "same_error": int(same.sum()), "nearer_dlc": int((errors[0] < errors[1])[~same].sum()),
         "nearer_here": int((errors[1] < errors[0])[~same].sum()),
+        "only_dlc_finds": int((np.isnan(mine_px) & ~np.isnan(theirs_px)).sum()),
+        "only_shoal_finds": int((np.isnan(theirs_px) & ~np.isnan(mine_px)).sum()),
+        "rmse_dlc": round(float(np.average(theirs_px[both], weights=n_theirs[both])), 3),
+        "rmse_here": round(float(np.average(mine_px[both], weights=n_mine[both])), 3),
     }  # fmt: skip
 
 
-def _errors(truth: Poses, poses: Poses) -> ndarray:
-    """Mean distance of each labelled animal's keypoints from those of the animal found for it; NaN = none found."""
-    out = np.full(len(truth), np.nan)
+def _errors(truth: Poses, poses: Poses) -> tuple[ndarray, ndarray]:
+    """Mean distance of each labelled animal's keypoints from those found for it (NaN = none), and their number."""
+    out, count = np.full(len(truth), np.nan), np.zeros(len(truth), np.int64)
     for frame in range(*truth.span):
         rows, found = np.flatnonzero(truth.frame == frame), poses.xy[poses.frame == frame]
         similarity = np.nan_to_num(oks(truth.xy[rows], found))
         for row, column in zip(*linear_sum_assignment(-similarity), strict=True):
             apart = np.linalg.norm(truth.xy[rows[row]] - found[column], axis=-1)
-            out[rows[row]] = apart[np.isfinite(apart)].mean() if np.isfinite(apart).any() else np.nan
-    return out
+            count[rows[row]] = np.isfinite(apart).sum()
+            out[rows[row]] = np.nanmean(apart) if count[rows[row]] else np.nan
+    return out, count
 
 
 def judge(
