@@ -145,7 +145,7 @@ def _guide(config: Path, video: Path, args: argparse.Namespace) -> dict[str, Any
 def neutral(text: str, work: Path) -> str:
     """Paths below ``work`` without it.
 
-    >>> neutral("wrote /home/me/work/A/clip.h5", Path("/home/me/work/A"))
+    >>> neutral(f"wrote {Path('A').absolute()}/clip.h5", Path("A"))
     'wrote clip.h5'
     """
     return text.replace(f"{work.absolute()}/", "")

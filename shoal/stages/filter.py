@@ -154,7 +154,8 @@ def predict_arma(values: Float64[ndarray, "F C"], ar: int, ma: int) -> Float64[n
 
     DLC's model, found by its answers: stationary, without a mean, fitted by maximum likelihood with missing values left
     out (statsmodels' SARIMAX). Where the likelihood has one maximum the figures are DLC's (tests/unit/stages). Columns
-    with less than ``MIN_PRESENT`` values per weight keep theirs, as does the first value after a longer gap.
+    with less than ``MIN_PRESENT`` values per weight keep theirs, as do the first ``ar`` values of a column and after a
+    longer gap: what DLC says of these is up to tens of pixels off.
     """
     out = values.copy()
     for column in range(values.shape[1]):
@@ -163,11 +164,11 @@ def predict_arma(values: Float64[ndarray, "F C"], ar: int, ma: int) -> Float64[n
         if known.sum() < MIN_PRESENT * (ar + ma) or not ar + ma:
             continue
         expected = _expected(series, ar, ma)
-        frame = np.arange(len(series))
+        frame, seen = np.arange(len(series)), np.cumsum(known) - known  # values before each frame
         missing = frame - np.maximum.accumulate(np.where(known, frame, -1))  # frames since the last value
-        is_first = np.r_[True, missing[:-1] > ar] & known
-        is_first |= known & (np.cumsum(known) == 1)
-        usable = ~is_first & (known | (missing <= ar)) & (np.cumsum(known) > 0)
+        begins = known & (np.r_[ar + 1, missing[:-1]] > ar)
+        history = seen - np.maximum.accumulate(np.where(begins, seen, 0))  # of them, since the last long gap
+        usable = (history >= max(ar, 1)) & (missing <= ar)
         out[usable, column] = expected[usable]
     return out
 
