@@ -34,12 +34,13 @@ class ModelCard:
 
     Attributes:
         name: of the model.
-        sha: hash of its file.
+        sha: hash of its weights.
         skeleton: keypoints and limbs.
         edges: (E, 2) limbs that it scores.
         individuals: names in the project.
         device: kind of device that it ran on; results differ in the last digits between kinds.
         runtime: what computed it, e.g. openvino-bf16; results differ a little between runtimes.
+        file: hash of the file that it was read from, which can be compared without loading it; empty = not known.
     """
 
     name: str
@@ -49,6 +50,7 @@ class ModelCard:
     individuals: tuple[str, ...]
     device: str = "cpu"
     runtime: str = ""
+    file: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,7 +180,7 @@ def write_card(run_dir: Path, card: ModelCard) -> None:
     skeleton = card.skeleton
     about = {
         "name": card.name, "sha": card.sha, "individuals": list(card.individuals), "device": card.device,
-        "runtime": card.runtime,
+        "runtime": card.runtime, "file": card.file,
         "edges": card.edges.tolist(), "keypoints": list(skeleton.keypoints), "unique": list(skeleton.unique),
         "limbs": skeleton.edges.tolist(), "mirror": np.asarray(skeleton.mirror).tolist(),
     }  # fmt: skip
@@ -205,6 +207,7 @@ def read_card(run_dir: Path) -> ModelCard:
             tuple(about["individuals"]),
             about.get("device", "cpu"),
             about.get("runtime", ""),
+            about.get("file", ""),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ArtifactError(f"expected a model's description, got: {error}\nwhere: {run_dir / 'model.json'}") from error

@@ -287,10 +287,11 @@ def _log_summary(run_dir: Path, all_spans: Sequence[Span]) -> None:
     frames, capped = (sum(entry["counts"][name] for entry in seen) for name in ("frames", "capped"))
     seconds = sum(entry["seconds"] for entry in seen)
     animals = sum(entry["counts"]["animals"] for entry in poses)
+    counts = stitched["counts"] if stitched else {}
     log.info(
-        "%s: %d frames at %.1f frames/s, %.2f animals per frame, %d tracks",
-        run_dir.name, frames, frames / max(seconds, 1e-3), animals / max(frames, 1),
-        stitched["counts"]["tracks"] if stitched else 0,
+        "%s: %d frames at %.1f frames/s, %.2f animals per frame, %d tracks%s",
+        run_dir.name, frames, frames / max(seconds, 1e-3), animals / max(frames, 1), counts.get("tracks", 0),
+        f" ({counts['leftovers']} tracklets fit none of them)" if counts.get("leftovers") else "",
     )  # fmt: skip
     if capped:
         log.warning(
@@ -333,10 +334,13 @@ def _stitch(run_dir: Path, config: RunConfig, all_spans: Sequence[Span], expecte
         outputs.append(_save_column(run_dir, "tracks", column))
     outputs.append(run_dir / "decisions.npz")
     save_table(outputs[-1], _merge(load_table(run_dir / "cuts.npz", Decisions), joins))
+    found = np.unique(number[number >= 0])
+    # a number beyond the animals that there are at most is a tracklet that fits none of them
+    limit = config.stitch.n_animals if config.stitch.count != "unknown" and config.stitch.n_animals else len(number)
+    counts = {"tracks": int((found < limit).sum()), "leftovers": int((found >= limit).sum()), "decisions": len(joins)}
     write_entry(
         run_dir, "stitch", fingerprint=expected, outputs=outputs, inputs={"associate": linked},
-        seconds=time.perf_counter() - began,
-        counts={"tracks": int(number.max(initial=-1)) + 1, "decisions": len(joins)},
+        seconds=time.perf_counter() - began, counts=counts,
     )  # fmt: skip
 
 
