@@ -14,10 +14,10 @@ from torch import nn
 
 from shoal.models.checkpoint import LoadedModel
 from shoal.models.pose import PoseNet, shrunk_size
-from shoal.models.runtime.graph import Graph, quiet
+from shoal.models.runtime.graph import Graph, as_trunk, quiet
 from shoal.models.runtime.setup import Forward, Setup, converted
 
-FORMAT = 2
+FORMAT = 3
 MAPS = ("heat", "limbs", "unique", "identity", "locref", "unique_locref")
 
 
@@ -42,7 +42,7 @@ def onnx(model: LoadedModel, setup: Setup) -> Forward:
 
     def trunk(small: torch.Tensor) -> list[torch.Tensor]:
         found = session((small.shape[1], small.shape[2])).run(None, {"pixels": small.contiguous().numpy()})
-        return [torch.from_numpy(tensor) for tensor in found]
+        return as_trunk(found)
 
     return lambda images: model.net.whole(images, trunk)
 

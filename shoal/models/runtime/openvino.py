@@ -21,12 +21,12 @@ from shoal.errors import ConfigError
 from shoal.models.checkpoint import LoadedModel
 from shoal.models.device import cpu_flags
 from shoal.models.pose import PoseNet, shrink
-from shoal.models.runtime.graph import Graph, quiet
+from shoal.models.runtime.graph import Graph, as_trunk, quiet
 from shoal.models.runtime.setup import Forward, Setup, converted
 
 log = logging.getLogger(__name__)
 
-FORMAT = 3
+FORMAT = 4
 HAS_BF16 = {"avx512_bf16", "amx_bf16"}
 
 
@@ -55,7 +55,7 @@ def openvino(model: LoadedModel, setup: Setup) -> Forward:
         if getattr(local, "size", None) != size:
             local.request, local.size = network(size).create_infer_request(), size
         local.request.infer({0: small.contiguous().numpy()}, share_inputs=True)
-        return [torch.from_numpy(tensor.data) for tensor in local.request.output_tensors]
+        return as_trunk(tensor.data for tensor in local.request.output_tensors)
 
     return lambda images: model.net.whole(images, trunk)
 
