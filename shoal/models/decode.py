@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
@@ -16,14 +17,11 @@ from torch.nn import functional as F
 from shoal.config.predict import PredictConfig
 from shoal.models import loops
 from shoal.models.features import read_at
+from shoal.models.loops import MAX_AFFINITY, N_SAMPLES
 from shoal.models.pose import LOCREF_PX, PoseMaps
 
-N_SAMPLES = 10
-"""Points along a limb at which its field is read (as DLC and OpenPose do)."""
 MAX_PAIRS = 1 << 18
 """Limb candidates scored at once: bounds the memory at about 100 MB."""
-MAX_AFFINITY = 6e4
-"""Untrained networks give more; the column of Detections is float16."""
 DLC_RADIUS = 2
 
 
@@ -116,11 +114,29 @@ def find_peaks(maps: PoseMaps, *, min_confidence: float, cap: int) -> Peaks:
 
 
 def score_limbs(maps: PoseMaps, peaks: Peaks, edges: Int64[Tensor, "E 2"], *, config: PredictConfig) -> Limbs:
-    """All pairs of all edges scored in one gather; the best ``max_limbs`` per source peak and edge are kept."""
+    """All pairs of all edges scored; the best ``max_limbs`` per source peak and edge are kept."""
     n_images, n_keypoints = maps.heat.shape[:2]
     slot = peaks.image * n_keypoints + peaks.keypoint
     count = torch.bincount(slot, minlength=n_images * n_keypoints).view(n_images, n_keypoints)
-    first = (count.flatten().cumsum(0) - count.flatten()).view(n_images, n_keypoints)
+    end = count.flatten().cumsum(0).view(n_images, n_keypoints)
+    first = end - count
+    if maps.limbs.device.type == "cpu" and not maps.is_dlc:
+        bounds = torch.cat([first, end[:, -1:]], 1).numpy()
+        stride = np.array(maps.stride, np.float32)
+        rows, affinity = loops.score_limbs(
+            maps.limbs.float().numpy(), peaks.xy.numpy(), bounds, edges.numpy(), stride, config.min_affinity,
+            config.max_limbs,
+        )  # fmt: skip
+        image, edge, source, target = torch.from_numpy(rows).unbind(1)
+        return Limbs(image, edge, peaks.number[source], peaks.number[target], torch.from_numpy(affinity))
+    return limbs_anywhere(maps, peaks, edges, config=config, bounds=(first, count))
+
+
+def limbs_anywhere(
+    maps: PoseMaps, peaks: Peaks, edges: Int64[Tensor, "E 2"], *, config: PredictConfig, bounds: tuple[Tensor, Tensor]
+) -> Limbs:
+    """The same on any device, in one gather; ``bounds`` are first row and number of peaks per image and keypoint."""
+    first, count = bounds
     n_pairs = (count[:, edges[:, 0]] * count[:, edges[:, 1]]).flatten()  # (B * E,)
     kept: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
     total = int(n_pairs.sum())

@@ -9,7 +9,15 @@ import pytest
 import torch
 
 from shoal.config.predict import PredictConfig
-from shoal.models.decode import decode, find_peaks, find_unique, local_maxima, maxima_anywhere, score_limbs
+from shoal.models.decode import (
+    decode,
+    find_peaks,
+    find_unique,
+    limbs_anywhere,
+    local_maxima,
+    maxima_anywhere,
+    score_limbs,
+)  # fmt: skip
 from shoal.models.pose import PoseMaps
 from shoal.models.targets import Grid, Labels, heatmaps, limb_fields
 from shoal.models.targets_dlc import dlc_targets
@@ -78,6 +86,26 @@ def test_the_loop_on_the_cpu_finds_what_any_device_finds(radius: int) -> None:
     for grid in (heat, heat.to(memory_format=torch.channels_last), heat[:, :, ::2, 1:]):
         assert torch.equal(local_maxima(grid, radius, 0.3), maxima_anywhere(grid, radius, 0.3))
     assert len(local_maxima(heat, radius, 0.3)) > 50
+
+
+def test_limbs_are_scored_on_the_cpu_as_on_any_device() -> None:
+    """Random fields, several images, keypoints without peaks, values that are none, and too many candidates."""
+    generator = torch.Generator().manual_seed(7)
+    heat, limbs = torch.rand(3, 4, 25, 33, generator=generator), torch.randn(3, 6, 25, 33, generator=generator)
+    heat[1, 2] = 0
+    limbs[2, 1, 5] = NAN
+    limbs[0, 4, 9] = 1e30
+    edges = torch.tensor([[0, 1], [2, 3], [3, 0]])
+    maps, config = maps_of(heat, limbs), PredictConfig(max_limbs=2, min_affinity=0.1)
+    peaks = find_peaks(maps, min_confidence=0.5, cap=12)
+    count = torch.bincount(peaks.image * 4 + peaks.keypoint, minlength=12).view(3, 4)
+    first = count.flatten().cumsum(0).view(3, 4) - count
+    here = score_limbs(maps, peaks, edges, config=config)
+    anywhere = limbs_anywhere(maps, peaks, edges, config=config, bounds=(first, count))
+    assert len(here.edge) > 100
+    for name in ("image", "edge", "source", "target"):
+        assert torch.equal(getattr(here, name), getattr(anywhere, name)), name
+    assert torch.allclose(here.affinity, anywhere.affinity, atol=1e-5)
 
 
 def test_maps_are_read_however_they_lie_in_memory() -> None:
