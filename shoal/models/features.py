@@ -10,6 +10,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
+from shoal.models import loops
 from shoal.models.pose import PoseMaps
 from shoal.stages.sampling import PROJECTION_SEED
 
@@ -41,6 +42,16 @@ def read_at(
     level: Float[Tensor, "B C h w"], image: Tensor, xy: Tensor, stride: tuple[float, float]
 ) -> Float[Tensor, "P C"]:
     """Values of a map at positions (frame px), bilinear between cell centres, the border's value beyond them."""
+    if level.device.type == "cpu" and level.dtype == torch.float32:
+        places = (image.numpy(), xy.numpy(), np.array(stride, np.float32))
+        return torch.from_numpy(loops.read_at(level.permute(0, 2, 3, 1).numpy(), *places))
+    return read_anywhere(level, image, xy, stride)
+
+
+def read_anywhere(
+    level: Float[Tensor, "B C h w"], image: Tensor, xy: Tensor, stride: tuple[float, float]
+) -> Float[Tensor, "P C"]:
+    """The same on any device and in any precision."""
     height, width = level.shape[2:]
     cells = level.permute(0, 2, 3, 1).flatten(
         0, 2

@@ -13,7 +13,7 @@ from numba import njit
 
 from shoal.stages import kernels
 
-__all__ = ["kernels", "local_maxima", "score_limbs"]  # importing the first sends numba's cache to the user's
+__all__ = ["kernels", "local_maxima", "read_at", "score_limbs"]  # importing the first sends numba's cache to the user's
 
 N_SAMPLES = 10
 """Points along a limb at which its field is read (as DLC and OpenPose do)."""
@@ -116,3 +116,22 @@ def score_limbs(fields, xy, first, edges, stride, lowest, most):
                         affinity[n] = value[target]
                         n += 1
     return found[:n], affinity[:n]
+
+
+@njit("f4[:, :](f4[:, :, :, :], i8[:], f4[:, :], f4[:])", cache=True, nogil=True, error_model="numpy")
+def read_at(level, image, xy, stride):
+    """Values (P, C) of a map (B, h, w, C) at xy (P, 2), bilinear between cells of ``stride``, the border's beyond."""
+    _, height, width, n_channels = level.shape
+    out = np.empty((len(xy), n_channels), np.float32)
+    for p in range(len(xy)):
+        x = min(max(xy[p, 0] / stride[0] - np.float32(0.5), np.float32(0)), np.float32(width - 1))
+        y = min(max(xy[p, 1] / stride[1] - np.float32(0.5), np.float32(0)), np.float32(height - 1))
+        x0, y0 = np.int64(x), np.int64(y)
+        x1, y1 = min(x0 + 1, width - 1), min(y0 + 1, height - 1)
+        fx, fy = x - np.float32(x0), y - np.float32(y0)
+        plane = level[image[p]]
+        for c in range(n_channels):
+            top = plane[y0, x0, c] + fx * (plane[y0, x1, c] - plane[y0, x0, c])
+            bottom = plane[y1, x0, c] + fx * (plane[y1, x1, c] - plane[y1, x0, c])
+            out[p, c] = top + fy * (bottom - top)
+    return out

@@ -26,7 +26,7 @@ from shoal.models.runtime.setup import Forward, Setup, cached, converted
 
 log = logging.getLogger(__name__)
 
-FORMAT = 4
+FORMAT = 5
 HAS_BF16 = {"avx512_bf16", "amx_bf16"}
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from shoal.models.features import _projection, peak_features, read_at
+from shoal.models.features import _projection, peak_features, read_anywhere, read_at
 from shoal.models.pose import PoseMaps
 
 
@@ -20,7 +20,17 @@ def test_values_are_read_between_cells_and_at_the_border() -> None:
     found = read_at(level, torch.zeros(5, dtype=torch.int64), xy, (4.0, 4.0))
     assert found[:, 0].tolist() == [0.0, 0.5, 4.5, 8.0, 3.0]
     assert (found[:, 1] - found[:, 0]).tolist() == [12.0] * 5
-    assert torch.equal(read_at(level.contiguous(), torch.zeros(5, dtype=torch.int64), xy, (4.0, 4.0)), found)
+    for grid in (level.contiguous(), level.bfloat16()):
+        assert torch.equal(read_at(grid, torch.zeros(5, dtype=torch.int64), xy, (4.0, 4.0)), found)
+
+
+def test_the_loop_on_the_cpu_reads_what_any_device_reads() -> None:
+    generator = torch.Generator().manual_seed(2)
+    level = torch.randn(3, 21, 9, 13, generator=generator)
+    image, xy = torch.randint(0, 3, (50,), generator=generator), 120 * torch.rand(50, 2, generator=generator) - 10
+    for grid in (level, level.contiguous(memory_format=torch.channels_last)):
+        here, anywhere = (read(grid, image, xy, (8.0, 7.5)) for read in (read_at, read_anywhere))
+        assert torch.allclose(here, anywhere, atol=1e-5)
 
 
 def test_distances_survive() -> None:
