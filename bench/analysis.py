@@ -1,7 +1,8 @@
-"""The analysis issue's figures, bar by bar (C, D and E so far; A, B and F are not here yet).
+"""The analysis issue's figures, bar by bar (A is ``analyze_peer.py``; F is not here yet).
 
     scripts/bench analysis [--quick] [--only BARS] [--json FILE]
 
+B  the light network end to end: twice real time on two cores
 C  CPU time per frame outside the network and the decoder, at 1296x972, stride 8, 10 animals
 D  twenty kills: nothing lost, little done twice
 E  memory of a long analysis against a short one
@@ -19,6 +20,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import light
 import memory
 import numpy as np
 from foundation import Bar, _bar, _calls, _python, run_bars
@@ -185,7 +187,16 @@ class _Sampler:
                     self.found[f"{file}:{frame.f_code.co_name}"] += 1
 
 
-BARS = {"C": bar_c, "D": bar_d, "E": bar_e}
+def bar_b(work: Path, args: argparse.Namespace) -> Bar:
+    """``bench/light.py``; the quick case trains for two epochs, which says nothing about accuracy."""
+    found = light.figures(work, n_frames=120, epochs=2) if args.quick else light.figures(work, n_frames=600)
+    target = (
+        "half scale: 60 frames/s, mAP >= full scale - 3, RMSE <= full scale + 1 px; full scale: 20 frames/s in int8"
+    )
+    return _bar(found, target, holds=light.holds(found))
+
+
+BARS = {"B": bar_b, "C": bar_c, "D": bar_d, "E": bar_e}
 
 
 def main() -> int:

@@ -3,8 +3,8 @@
     python bench/analyze_peer.py --project DIR [--size 640x480] [--fish 6] [--frames 60] [--threads 1] [--batches 1,4]
 
 DIR is the project of ``python -m bench.dlc_parity train resnet_50`` after ``compare`` (in the user's cache, shuffle 1:
-resnet_50). The same call runs in both environments (``SHOAL_DLC_PYTHON`` is DeepLabCut's): once on a short clip, which pays
-for imports, conversion and compilation, then timed. shoal takes the best runtime that passes its gate.
+resnet_50). The same call runs in both environments (``SHOAL_DLC_PYTHON`` is DeepLabCut's): once on a short clip, which
+pays for imports, conversion and compilation, then timed. shoal takes the best runtime that passes its gate.
 """
 
 from __future__ import annotations
