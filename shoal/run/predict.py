@@ -31,7 +31,7 @@ from shoal.types import Appearance, Detections, OnProgress, Poses, Span, concate
 
 log = logging.getLogger(__name__)
 
-VERSION = 2
+VERSION = 3
 MOST_DECODERS = 4  # more would wait for the keyframes of long groups of pictures to come round
 READ_AHEAD = 4  # batches: smooths over keyframes without holding much memory
 
