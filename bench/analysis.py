@@ -128,7 +128,7 @@ def _perfect(video: Path) -> tuple[Any, Any]:
 
 def bar_d(work: Path, args: argparse.Namespace) -> Bar:
     """``bench/kills.py``; the quick case kills six times."""
-    size = {"frames": 600, "chunk": 64, "kills": 6} if args.quick else {"frames": 3000, "chunk": 128, "kills": 20}
+    size = {"frames": 500, "chunk": 128, "kills": 6} if args.quick else {"frames": 3000, "chunk": 128, "kills": 20}
     found = kill_and_resume(work, **size, seed=0)
     holds = found["frames_decoded"] <= found["allowed"] and not found["different"]
     target = "frames decoded in all runs <= frames + kills x 2 chunks; the files of an undisturbed run"

@@ -64,10 +64,9 @@ def stretches(path: Path, index: PacketIndex, span: Span, *, shortest: int = STR
     what the file calls a keyframe.
     """
     borders = [span[0]]
-    if index.is_timed:
-        for key in np.searchsorted(index.pts, index.key_pts).tolist():
-            if key - borders[-1] >= shortest and key < span[1]:
-                borders.append(key)
+    for key in index.keyframes:
+        if key - borders[-1] >= shortest and key < span[1]:
+            borders.append(key)
     if len(borders) > 1 and not _is_entry(path, index, borders[1]):
         borders = borders[:1]
     return tuple(itertools.pairwise([*borders, span[1]]))
@@ -120,8 +119,8 @@ def _numbered(
 
 def _next_entry(path: Path, index: PacketIndex, number: int, stop: int) -> int:
     """The first keyframe after frame ``number`` that decoding can begin at, or ``stop``."""
-    keys = np.searchsorted(index.pts, index.key_pts)
-    for key in keys[(keys > number) & (keys < stop)][:ENTRIES_TRIED].tolist():
+    keys = [key for key in index.keyframes if number < key < stop]
+    for key in keys[:ENTRIES_TRIED]:
         if _is_entry(path, index, key):
             return key
     return stop

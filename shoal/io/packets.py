@@ -43,6 +43,11 @@ class PacketIndex:
         """Seconds per tick."""
         return Fraction(*self.time_base)
 
+    @property
+    def keyframes(self) -> list[int]:
+        """Numbers of the frames that the file says decoding can begin at, ascending; none without timestamps."""
+        return np.searchsorted(self.pts, self.key_pts).tolist() if self.is_timed else []
+
 
 def open_container(path: Path) -> Any:
     """Open a video file.

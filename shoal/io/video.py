@@ -8,13 +8,14 @@ its timestamp, so a frame that cannot be decoded is missing from the output and 
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import hashlib
 import itertools
 import logging
 import math
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -153,7 +154,7 @@ def read_frames(
     stop: int | None = None,
     every: int = 1,
     batch: int = 8,
-    chunk: int = 0,
+    borders: Sequence[int] = (),
     workers: int = 1,
 ) -> Generator[FrameBatch, None, None]:
     """Decode frames ``start`` to ``stop`` (exclusive) as RGB, exactly.
@@ -167,7 +168,7 @@ def read_frames(
         stop: after the last frame; None = the end.
         every: ``start`` and every n-th frame after it.
         batch: frames per batch; the last may be smaller.
-        chunk: batches do not cross multiples of this; 0 = they may.
+        borders: frames that batches do not reach across, ascending.
         workers: stretches of the video that are decoded side by side; the frames do not depend on it.
 
     Raises:
@@ -179,12 +180,14 @@ def read_frames(
     """
     numbers: list[int] = []
     images: list[ndarray] = []
+    border = 0
     with contextlib.closing(_views(probe(path), start, stop, every, workers)) as views:
         for number, image in views:
-            is_new_chunk = bool(numbers) and chunk > 0 and number // chunk != numbers[-1] // chunk
-            if len(numbers) == batch or is_new_chunk:
+            passed = bisect.bisect_right(borders, number)
+            if numbers and (len(numbers) == batch or passed != border):
                 yield FrameBatch(np.array(numbers), np.stack(images))
                 numbers, images = [], []
+            border = passed
             numbers.append(number)
             images.append(image)
     if numbers:

@@ -23,7 +23,7 @@ from shoal.io.artifacts import fingerprint, is_done, load_table, read_entry, sav
 from shoal.io.stream import ordered_map, prefetch
 from shoal.io.video import VideoInfo, read_frames
 from shoal.run.engine import Detect, Engine
-from shoal.run.folder import ModelCard, plan_spans, read_part, read_plan, table_path
+from shoal.run.folder import ModelCard, plan_spans, read_part, table_path
 from shoal.run.plan import Part, adjoining, by_look, looked_at, missing
 from shoal.stages import assemble as assembling
 from shoal.stages import sampling
@@ -86,9 +86,11 @@ def n_decoders(config: ComputeConfig) -> int:
     One on two cores: there 2 took 4.8 ms a frame and one with threads of its own 4.3 (1296 x 972, a keyframe every 250
     frames), 3.4 and 3.6 with a keyframe every 30, for a sixth more work.
     """
+    if config.decode_workers:
+        return config.decode_workers
     from shoal.models.device import usable_cores
 
-    return config.decode_workers or max(1, min(MOST_DECODERS, usable_cores() // 2))
+    return max(1, min(MOST_DECODERS, usable_cores() // 2))
 
 
 def measure_speed(info: VideoInfo, detect: Detect, config: RunConfig, part: Part, *, seconds: float = 3.0) -> float:
@@ -147,7 +149,7 @@ def predict(
         return chunk.span
 
     saved = []
-    chunks = _detect_chunks(info, engine, config=config, plan=read_plan(run_dir), todo=todo, count=count)
+    chunks = _detect_chunks(info, engine, config=config, part=part, todo=todo, count=count)
     with contextlib.closing(chunks):
         for span in ordered_map(finish, _until(should_stop, chunks), workers=1):
             saved.append(span)
@@ -167,17 +169,16 @@ def _detect_chunks(
     engine: Engine,
     *,
     config: RunConfig,
-    plan: tuple[Part, int],
+    part: Part,
     todo: Sequence[Span],
     count: Callable[[int], None],
 ) -> Generator[Chunk, None, None]:
     """Run the network over the missing spans, with one pass of the decoder per gapless stretch."""
-    part, chunk_frames = plan
     for stretch in adjoining(todo):
         wanted = looked_at(part, (stretch[0][0], stretch[-1][1]))
         frames = read_frames(
             info.path, start=wanted.start, stop=wanted.stop, every=part.every, batch=config.predict.batch_size,
-            chunk=chunk_frames, workers=n_decoders(config.compute),
+            borders=[end for _, end in stretch], workers=n_decoders(config.compute),
         )  # fmt: skip
         batches = prefetch(frames, READ_AHEAD)
         seen = ordered_map(lambda batch: (batch.frame, engine.detect(batch)), batches, workers=engine.workers)

@@ -257,9 +257,9 @@ def _prepare(
         if not frames:
             speed = measure_speed(info, engine.detect, config, part) if info.n_frames > 64 else 1.0
             frames = chunk_size(speed) * part.every
-        write_plan(run_dir, info.n_frames, frames, part)
+        write_plan(run_dir, info, frames, part)
     planned = plan_spans(run_dir)
-    if config.predict.chunk_frames and planned != spans(part, config.predict.chunk_frames):
+    if config.predict.chunk_frames and planned != spans(part, config.predict.chunk_frames, info.index.keyframes):
         log.warning("%s: its plan stays as it was; predict.chunk_frames has no effect", run_dir.name)
     return planned
 

@@ -30,12 +30,11 @@ def files_of(run_dir: Path) -> dict[str, bytes]:
 
 def test_six_kills_cost_two_chunks_each_at_most_and_change_nothing(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "bench")
-    found = importlib.import_module("kills").kill_and_resume(tmp_path, frames=1000, chunk=128, kills=6)
+    found = importlib.import_module("kills").kill_and_resume(tmp_path, frames=750, chunk=128, kills=6)
     assert found["exit"] == [0, 0] and found["n_kills"] == 6
     assert found["in_write"] >= 2 and found["kills"]["stitch"] + found["kills"]["export"] >= 2
-    assert found["frames_detected"] <= found["allowed"]
-    # going on begins at a keyframe: at most one group of pictures (250 frames here) is skipped, not worked on again
-    assert found["frames_detected"] <= found["frames_decoded"] <= found["allowed"] + 6 * 250
+    # most chunks end at keyframes, so that little is decoded before them (a keyframe every 250 frames here)
+    assert found["frames_detected"] < found["frames_decoded"] <= found["allowed"]
     assert found["different"] == []
 
 
