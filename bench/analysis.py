@@ -1,10 +1,11 @@
-"""The analysis issue's figures, bar by bar (C, D and E so far; A, B and F are not here yet).
+"""The analysis issue's figures, bar by bar (C to F so far; A and B are not here yet).
 
     scripts/bench analysis [--quick] [--only BARS] [--json FILE]
 
 C  CPU time per frame outside the network and the decoder, at 1296x972, stride 8, 10 animals
 D  twenty kills: nothing lost, little done twice
 E  memory of a long analysis against a short one
+F  nothing depends on batch size, chunk size, decoder threads or where reading begins; numbers of frames of odd videos
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import independence
 import memory
 import numpy as np
 from foundation import Bar, _bar, _calls, _python, run_bars
@@ -146,6 +148,14 @@ def bar_e(work: Path, args: argparse.Namespace) -> Bar:
     )
 
 
+def bar_f(work: Path, args: argparse.Namespace) -> Bar:
+    """``bench/independence.py``, which is quick."""
+    found = independence.measure(work)
+    wrong = [*(line for part in found.values() for line in part["different"]), *found["pictures"]["misplaced"]]
+    target = "the same tables, numbers and pixels every way; no frame under another one's number"
+    return _bar({"wrong": len(wrong), **found}, target, holds=not wrong)
+
+
 class _Sampler:
     """Which Python function each busy thread is in, a thousand times a second; its own line is what counts."""
 
@@ -175,7 +185,7 @@ class _Sampler:
                     self.found[f"{Path(code.co_filename).name}:{code.co_name}"] += 1
 
 
-BARS = {"C": bar_c, "D": bar_d, "E": bar_e}
+BARS = {"C": bar_c, "D": bar_d, "E": bar_e, "F": bar_f}
 
 
 def main() -> int:

@@ -55,7 +55,9 @@ def _stage(stage: str, folder: Path, chunk: int) -> dict[str, float]:
     from shoal.run.steps import analyze, export, track
 
     began, run_dir = time.perf_counter(), folder / "loop.shoal"
-    config = settings(f"predict.chunk_frames={chunk}", "stitch.n_animals=10", "stitch.count=exact", "compute.decode_workers=1")
+    config = settings(
+        f"predict.chunk_frames={chunk}", "stitch.n_animals=10", "stitch.count=exact", "compute.decode_workers=1"
+    )
     if stage == "analyze":
         analyze(folder / "loop.mp4", make_engine(), config=config)
     elif stage == "associate":

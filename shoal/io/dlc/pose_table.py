@@ -234,7 +234,7 @@ def write_pose_parts(path: Path, parts: Iterable[PoseTable], *, key: str, layout
 
 
 def _write_csv(path: Path, table: PoseTable, *, is_first: bool) -> None:
-    """The bytes that pandas writes, where rows have numbers in a tenth of its time: a value is its ``repr`` or nothing."""
+    """The bytes that pandas writes, ten times as fast where rows have numbers: a value is its ``repr`` or nothing."""
     if not all(len(row) == 1 for row in table.index):  # paths, which may need quotes
         _data_frame(table).to_csv(path, mode="w" if is_first else "a", header=is_first)
         return
