@@ -5,10 +5,10 @@
 Three measurements, each against the plainest way (one thread, one batch after the other, from the first frame):
 
 pictures  frame numbers and pixels of the odd and damaged videos that the tests make (``tests/unit/io/numbered.py``),
-          whose every frame shows its own number: variable rate, negative start, repeated times, truncated, wrong header,
-          no timestamps, open groups of pictures, intra-refresh, damaged H.264, HEVC, MPEG-4 and MJPEG. ``misplaced`` are
-          frames that show another number or, in a damaged video, have the very pixels that another frame of the
-          undamaged one has, and that one has not
+          whose every frame shows its own number: variable rate, negative start, repeated times, truncated, a wrong
+          header, no timestamps, open groups of pictures, intra-refresh, damaged H.264, HEVC, MPEG-4 and MJPEG.
+          ``misplaced`` are frames that show another number or, in a damaged video, have the very pixels that another
+          frame of the undamaged one has, and that one has not
 tables    all tables of an analysis, to tracks, of a sound and a damaged video by the tests' stand-in for a network
 network   the same of an untrained network that computes every pixel, in every runtime that is installed
 """
@@ -134,11 +134,8 @@ def _network(blobs: Any, work: Path) -> dict[str, Any]:
     config = load_config(overrides=["model.backbone=test_resnet", "model.neck=8", "model.input_scale=0.5"])
     info = ModelInfo(blobs.SKELETON, blobs.SKELETON.edges, ("a", "b", "c"), False, 20.0, config)
     save_checkpoint(work / "best.pt", build_model(info, pretrained=False).state_dict(), info, epoch=1)
-    video, different, ways = (
-        blobs.make_video(work / "pixels.mp4", 80),
-        list[str](),
-        ((64, 8, 1), (16, 1, 2), (32, 3, 2)),
-    )
+    video, different = blobs.make_video(work / "pixels.mp4", 80), list[str]()
+    ways = ((64, 8, 1), (16, 1, 2), (32, 3, 2))
     possible = possible_ways("auto", "auto", torch.device("cpu"))
     for runtime, precision in possible:
         found = []
@@ -152,9 +149,7 @@ def _network(blobs: Any, work: Path) -> dict[str, Any]:
             run = analyze(video, load_engine(work / "best.pt", config), config=config, dest=dest)
             found.append(_table_digests(run))
             if found[-1] != found[0]:
-                different.append(
-                    f"{runtime} {precision}: {_names(found[0], found[-1])}, batch {batch}, chunk {chunk}, threads {threads}"
-                )
+                different.append(f"{runtime} {precision}: {_names(found[0], found[-1])} with {' '.join(settings[4:])}")
     return {"runtimes": [" ".join(way) for way in possible], "ways": len(ways), "different": different}
 
 

@@ -30,9 +30,9 @@ from numpy import ndarray
 
 from shoal.config.predict import seconds_of
 from shoal.errors import ArtifactError, ResourceError, VideoError
-from shoal.io.artifacts import load_table, save_table
+from shoal.io.artifacts import load_table, save_table, write_failure
 from shoal.io.decoding import STRETCH_FRAMES, decode_frames, decode_packets, stretches
-from shoal.io.packets import PacketIndex, open_container, read_index
+from shoal.io.packets import PacketIndex, open_container, read_index, read_packets
 from shoal.io.stream import prefetch_chain
 from shoal.types import FrameBatch, Span
 
@@ -266,7 +266,7 @@ def _check_order(path: Path, index: PacketIndex) -> tuple[av.VideoFrame, PacketI
     first: av.VideoFrame | None = None
     stamps: list[int | None] = []
     with open_container(path) as container:
-        for frame in decode_packets(container.demux(container.streams.video[0])):
+        for frame in decode_packets(read_packets(container, container.streams.video[0])):
             if frame.is_corrupt:
                 continue
             first = first or frame
@@ -335,7 +335,8 @@ def _rgb(frame: av.VideoFrame, info: VideoInfo, reformatter: VideoReformatter) -
 class VideoWriter:
     """H.264 file (yuv420p, which every player shows), complete or not there at all.
 
-    Odd sizes are padded by one row or column. Written aside and renamed on a clean exit.
+    Odd sizes are padded by one row or column. Written aside and renamed on a clean exit; a full disk is a
+    ``ResourceError``, as everywhere (``artifacts.write_failure``).
 
     Args:
         path: the file to write.
@@ -386,7 +387,10 @@ class VideoWriter:
         picture.pts = self.n_frames if number is None else number
         picture.time_base = 1 / self._fps
         self.n_frames = picture.pts + 1
-        self._container.mux(stream.encode(picture))
+        try:
+            self._container.mux(stream.encode(picture))
+        except OSError as error:
+            raise write_failure(self.path, error) from error
 
     def _add_stream(self, picture: av.VideoFrame) -> Any:
         stream = self._container.add_stream("libx264", rate=self._fps, options=self._options)
@@ -402,16 +406,19 @@ class VideoWriter:
 
     def __exit__(self, kind: type[BaseException] | None, value: object, trace: object) -> None:
         stream = self._stream
-        is_complete = kind is None and stream is not None
         try:
-            if stream is not None and is_complete:
+            if stream is not None and kind is None:
                 self._container.mux(stream.encode(None))
-            if stream is not None:
                 self._container.close()
-        finally:
-            if is_complete:
                 self._aside.replace(self.path)
-            else:
+                return
+            if stream is not None:
+                with contextlib.suppress(OSError):  # what is wrong is known
+                    self._container.close()
+        except OSError as error:
+            raise write_failure(self.path, error) from error
+        finally:
+            with contextlib.suppress(OSError):
                 self._aside.unlink(missing_ok=True)
-        if kind is None and not is_complete:
+        if kind is None:
             raise VideoError(f"expected frames to write, got none\nwhere: {self.path}")

@@ -19,7 +19,7 @@ from numpy import ndarray
 
 from shoal.config.compute import ComputeConfig
 from shoal.config.run import RunConfig
-from shoal.io.artifacts import fingerprint, is_done, load_table, read_entry, save_table, write_entry
+from shoal.io.artifacts import drop_entry, fingerprint, is_done, load_table, read_entry, save_table, write_entry
 from shoal.io.stream import ordered_map, prefetch
 from shoal.io.video import VideoInfo, read_frames
 from shoal.run.engine import Detect, Engine
@@ -218,6 +218,7 @@ def _join(span: Span, parts: Sequence[tuple[Detections, Poses, ndarray]], card: 
 def save_chunk(run_dir: Path, chunk: Chunk, *, card: ModelCard, config: RunConfig, prints: Prints) -> None:
     """Assemble one chunk and write its files, manifest entries last."""
     span = chunk.span
+    drop_entry(run_dir, "predict", span)
     outputs = [table_path(run_dir, "detections", span)]
     save_table(outputs[0], chunk.detections)
     if card.skeleton.unique:
@@ -265,6 +266,7 @@ def _assemble_chunk(
 ) -> None:
     began = time.perf_counter()
     span = detections.span
+    drop_entry(run_dir, "assemble", span)
     poses, rows = assembling.assemble(detections, card.edges, config.assemble, n_keypoints=card.skeleton.n_keypoints)
     outputs = [table_path(run_dir, "poses", span)]
     save_table(outputs[0], poses)
