@@ -133,6 +133,20 @@ def count_frames(path: Path) -> int:
         return len(read_index(container, container.streams.video[0]).pts)
 
 
+def promised_frames(path: Path) -> int:
+    """Frames by a file's header, which reads nothing else of it and may be wrong; 0 = it does not say.
+
+    Raises:
+        VideoError: it is not a video.
+    """
+    with open_container(Path(path)) as container:
+        stream = container.streams.video[0]
+        if stream.frames:
+            return stream.frames
+        seconds = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
+        return round((seconds or (container.duration or 0) / av.time_base) * float(stream.average_rate or 0))
+
+
 def frame_at(info: VideoInfo, place: int | str) -> int:
     """The frame that is meant: its number, or the first one at a time (``90s``, ``1:30``) after the first frame.
 
