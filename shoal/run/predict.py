@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 VERSION = 2
 MOST_DECODERS = 4  # more would wait for the keyframes of long groups of pictures to come round
-READ_AHEAD = 4  # batches: smooths over keyframes without holding much memory
+READ_AHEAD = 2  # batches, and one being decoded; a kill loses what waits
 
 
 @dataclass(frozen=True, eq=False)
