@@ -1,4 +1,4 @@
-"""The analysis issue's figures, bar by bar (A is ``analyze_peer.py``; F is not here yet).
+"""The analysis issue's figures, bar by bar (A is ``analyze_peer.py``).
 
     scripts/bench analysis [--quick] [--only BARS] [--json FILE]
 
@@ -6,6 +6,7 @@ B  the light network end to end: twice real time on two cores
 C  CPU time per frame outside the network and the decoder, at 1296x972, stride 8, 10 animals
 D  twenty kills: nothing lost, little done twice
 E  memory of a long analysis against a short one
+F  nothing depends on batch size, chunk size, decoder threads or where reading begins; numbers of frames of odd videos
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import independence
 import light
 import memory
 import numpy as np
@@ -137,7 +139,7 @@ def _perfect(video: Path) -> tuple[Any, Any]:
 
 def bar_d(work: Path, args: argparse.Namespace) -> Bar:
     """``bench/kills.py``; the quick case kills six times."""
-    size = {"frames": 600, "chunk": 64, "kills": 6} if args.quick else {"frames": 3000, "chunk": 128, "kills": 20}
+    size = {"frames": 500, "chunk": 128, "kills": 6} if args.quick else {"frames": 3000, "chunk": 128, "kills": 20}
     found = kill_and_resume(work, **size, seed=0)
     holds = found["frames_decoded"] <= found["allowed"] and not found["different"]
     target = "frames decoded in all runs <= frames + kills x 2 chunks; the files of an undisturbed run"
@@ -145,14 +147,22 @@ def bar_d(work: Path, args: argparse.Namespace) -> Bar:
 
 
 def bar_e(work: Path, args: argparse.Namespace) -> Bar:
-    """``bench/memory.py``; the quick case is a tenth as long, where fixed costs weigh more."""
-    short, long = (1000, 8000) if args.quick else (4000, 100_000)
-    chunk = 256 if args.quick else 1024
-    peaks = {str(n): memory.measure(n, work / str(n), chunk=chunk) for n in (short, long)}
+    """``bench/memory.py``; the quick case is short, and leaves out what ``analyze`` has done already."""
+    short, long = (1500, 4500) if args.quick else (4000, 100_000)
+    chunk, stages = (128, ("analyze", "export csv")) if args.quick else (1024, memory.STAGES)
+    peaks = {str(n): memory.measure(n, work / str(n), chunk=chunk, stages=stages) for n in (short, long)}
     ratios = memory.compare(peaks[str(short)], peaks[str(long)])
     return _bar(
         {"chunk": chunk, "peak_mb": peaks, "ratio": ratios}, "peak within 15 %", holds=max(ratios.values()) <= 1.15
     )
+
+
+def bar_f(work: Path, args: argparse.Namespace) -> Bar:
+    """``bench/independence.py``; the quick case tries two ways of each kind."""
+    found = independence.measure(work, is_quick=args.quick)
+    wrong = [*(line for part in found.values() for line in part["different"]), *found["pictures"]["misplaced"]]
+    target = "the same tables, numbers and pixels every way; no frame under another one's number"
+    return _bar({"wrong": len(wrong), **found}, target, holds=not wrong)
 
 
 class _Sampler:
@@ -196,7 +206,7 @@ def bar_b(work: Path, args: argparse.Namespace) -> Bar:
     return _bar(found, target, holds=light.holds(found))
 
 
-BARS = {"B": bar_b, "C": bar_c, "D": bar_d, "E": bar_e}
+BARS = {"B": bar_b, "C": bar_c, "D": bar_d, "E": bar_e, "F": bar_f}
 
 
 def main() -> int:
