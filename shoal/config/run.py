@@ -13,6 +13,7 @@ from ruamel.yaml.error import YAMLError
 
 from shoal.config.assemble import AssembleConfig
 from shoal.config.associate import AssociateConfig
+from shoal.config.classify import ClassifyConfig
 from shoal.config.compute import ComputeConfig
 from shoal.config.dataset import DatasetConfig
 from shoal.config.model import ModelConfig
@@ -38,6 +39,7 @@ class RunConfig(Settings):
     sample: SampleConfig = SampleConfig()
     assemble: AssembleConfig = AssembleConfig()
     associate: AssociateConfig = AssociateConfig()
+    classify: ClassifyConfig = ClassifyConfig()
     stitch: StitchConfig = StitchConfig()
     render: RenderConfig = RenderConfig()
     compute: ComputeConfig = ComputeConfig()
