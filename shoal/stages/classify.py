@@ -76,8 +76,12 @@ def survey_kinds(
     counts = _Counts(*(np.zeros(0, np.int64) for _ in _Counts._fields))
     for tracks in parts():
         counts = _count(counts, tracks, mirrors, swap, body)
-    chance = float(np.mean([m.chance for m in mirrors])) if mirrors else 0.0
-    reflection = _reflection_probability(counts, chance) if mirrors else np.zeros(len(counts.n))
+    reflection = np.zeros(len(counts.n))
+    if mirrors:
+        share, chance = (
+            float(np.mean(values)) for values in zip(*((m.matched, m.chance) for m in mirrors), strict=True)
+        )
+        reflection = _reflection_probability(counts, share, chance)
     share = (counts.double + 0.5 * (counts.double > 0)) / np.maximum(counts.n + 1, 1)
     duplicate = SURE * np.minimum(share, 1.0)
     is_reflection = reflection >= config.min_probability
@@ -129,26 +133,30 @@ def _count(
     return _Counts(n + np.bincount(track, minlength=size), first, last, behind, matched, double)
 
 
-def _reflection_probability(counts: _Counts, chance: float) -> Float64[ndarray, "C"]:
-    """Posterior of two kinds of tracklets behind walls: images, which mostly have a partner, and others.
+def _reflection_probability(counts: _Counts, share: float, chance: float) -> Float64[ndarray, "C"]:
+    """Posterior of what lies behind walls: an image whose animal is seen, one whose animal is hidden, or an animal.
 
-    How many are images and how often an image's partner is seen are learned by expectation maximization, a few
-    imagined tracklets keeping both inside (0, 1).
+    Args:
+        counts: rows of each tracklet.
+        share: of the rows behind walls that have a partner; of the tracklets that have none, as many are taken to be
+            images (their animal is hidden or was not found), the others to be animals.
+        chance: share that would have one by chance.
+
+    How often the partner of an image is seen is learned by expectation maximization.
     """
     weight = np.minimum(counts.n, ROWS_COUNT[0] + ROWS_COUNT[1] * counts.n) / np.maximum(counts.n, 1)
-    chance = float(np.clip(chance, 1e-3, 0.5))
-    mostly = counts.behind * 2 > counts.n
-    share, found = 0.5, 0.9
+    chance, share = float(np.clip(chance, 1e-3, 0.5)), float(np.clip(share, 0.5, SURE))
+    found = 0.9
     posterior = np.zeros(len(counts.n))
     for _ in range(LEARN_ROUNDS):
-        evidence = counts.matched * np.log(found / chance)
-        evidence += (counts.behind - counts.matched) * np.log((1 - found) / (1 - chance))
-        evidence += (counts.n - counts.behind) * np.log(BEFORE_WALL)
-        odds = np.log(share / (1 - share)) + np.clip(evidence * weight, -MAX_EVIDENCE, MAX_EVIDENCE)
+        seen = counts.matched * np.log(found / chance)
+        seen += (counts.behind - counts.matched) * np.log((1 - found) / (1 - chance))
+        evidence = np.logaddexp(np.log(share) + seen * weight, np.log(share * (1 - share)))
+        evidence += (counts.n - counts.behind) * np.log(BEFORE_WALL) * weight
+        odds = -2 * np.log(1 - share) + np.clip(evidence, -MAX_EVIDENCE, MAX_EVIDENCE)
         posterior = np.where(counts.behind > 0, 1 / (1 + np.exp(-odds)), 0.0)
-        rows = counts.behind * weight * posterior
-        share = float((posterior[mostly].sum() + 1) / (mostly.sum() + 2))
-        found = float(((counts.matched * weight * posterior)[mostly].sum() + 1.8) / (rows[mostly].sum() + 2))
+        sure = weight * posterior * (counts.matched > 0)
+        found = float(((counts.matched * sure).sum() + 1.8) / ((counts.behind * sure).sum() + 2))
         found = float(np.clip(found, chance + 0.01, SURE))
     return np.minimum(posterior, SURE)
 

@@ -33,6 +33,7 @@ STEP = 0.1  # bins of a wall's place
 ALONG = 0.06  # keypoints of animal and image lie this well on lines across the wall
 EXTENT = 0.15  # across the wall, of a body that shows whether it is turned round
 NARROW, WIDE = 0.03, 0.15  # the smallest and largest tolerance that is learned
+FAR = 1.0  # and of the wall's place: the higher a fish swims, the nearer to the camera, the further out it seems
 SLOPES = (0.5, 1.5)  # depth of an image behind the wall against that of the animal before it
 
 
@@ -324,7 +325,7 @@ def _refit(
     offset = level / (1 + depth)
     mirror = mirror._replace(normal=normal, offset=float(offset), depth=float(depth))
     scale = np.clip(6 * np.median(residual, axis=0), NARROW * length, WIDE * length)
-    scale[1] = np.clip(6 * np.median(np.abs(r - (level - depth * p))), 2 * NARROW * length, 4 * WIDE * length)
+    scale[1] = np.clip(6 * np.median(np.abs(r - (level - depth * p))), 2 * NARROW * length, FAR * length)
     return mirror._replace(along=float(scale[0]), across=float(scale[1]), shape=float(scale[2]))
 
 
