@@ -177,7 +177,9 @@ def write_dlc_files(
                 writers[twin] = lambda aside: _write_run_tracks(
                     aside, run_dir, card, scorer=scorer, names=names or card.individuals, number=number
                 )
-    about_tracks = _kinds(run_dir, number, names or card.individuals) if reflections == "mark" else b""
+    about_tracks = (
+        _kinds(run_dir, number, names or card.individuals) if reflections == "mark" and "tracks" in what else b""
+    )
     if about_tracks:
         path = dlc_file(stem, "tracks", method=method)
         writers[path.with_name(f"{path.stem}_kinds.json")] = lambda aside: aside.write_bytes(about_tracks)
@@ -303,7 +305,7 @@ def _exported_tracks(run_dir: Path, card: ModelCard, reflections: str = "mark") 
         length = here
     info = read_info(run_dir)
     reflected = np.isin(np.arange(len(length)), info.track[info.kind == REFLECTION])
-    animals, images = np.flatnonzero(~reflected)[: n_animals or None], np.flatnonzero(reflected)
+    animals, images = np.flatnonzero(~reflected & (length > 0))[: n_animals or None], np.flatnonzero(reflected)
     longest = images[np.argsort(-length[images], kind="stable")]
     free = n_animals - len(animals) if n_animals else len(images)
     chosen = np.r_[animals, np.sort(longest[: max(free, 0)])] if reflections != "drop" else animals

@@ -82,8 +82,10 @@ def stitch_kinds(
                 )  # fmt: skip
                 counted = counted.model_copy(update={"count": "at-most"})
         number, joins = solve(_of_kind(tracklets, info, ANIMAL), counted)
+        number = _all(number, len(info.n))
         if reflected.any() and config.classify.reflections == "mark":
             apart, _ = solve(_of_kind(tracklets, info, REFLECTION), config.stitch.model_copy(update=_ANY_COUNT))
+            apart = _all(apart, len(info.n))
             first = max(int(number.max(initial=-1)) + 1, config.stitch.n_animals)
             number = np.where(reflected & (apart >= 0), first + apart, number)
     number = np.asarray(number)
@@ -93,6 +95,11 @@ def stitch_kinds(
 
 
 _ANY_COUNT = {"n_animals": 0, "count": "unknown"}
+
+
+def _all(number: Int64[ndarray, "t"], n_tracklets: int) -> Int64[ndarray, "T"]:
+    """Tracks of all tracklets; those after the last one that was looked at are in none."""
+    return np.r_[number, np.full(n_tracklets - len(number), -1)]
 
 
 def _of_kind(tracklets: Callable[[], Iterator[Tracks]], info: TrackInfo, kind: int) -> Callable[[], Iterator[Tracks]]:

@@ -109,10 +109,25 @@ def has_partner(mirror: Mirror, poses: Poses, swap: Int64[ndarray, "K"], *, shif
     """
     matched = np.zeros(len(poses), np.bool_)
     behind = np.flatnonzero(depth_of(mirror, poses.xy) > -mirror.across)
+    centre, radius = _circles(poses.xy)
+    tangent = np.array([-mirror.normal[1], mirror.normal[0]])
+    along, ahead = centre @ tangent, mirror.offset - centre @ mirror.normal
     for image, animal in row_pairs(poses.frame, behind, shift):
-        _, ok = _fits(mirror, poses.xy, animal, image, swap)
-        matched[image[ok]] = True
+        reach = radius[image] + mirror.depth * radius[animal]
+        near = np.abs(along[image] - along[animal]) < mirror.along + radius[image] + radius[animal]
+        near &= np.abs(ahead[image] + mirror.depth * ahead[animal]) < mirror.across + mirror.shape + reach
+        image, animal = image[near & ~matched[image]], animal[near & ~matched[image]]
+        matched[image[_fits(mirror, poses.xy, animal, image, swap)[1]]] = True
     return matched
+
+
+def _circles(xy: ndarray) -> tuple[Float64[ndarray, "M 2"], Float64[ndarray, "M"]]:
+    """Centre of each row's keypoints, and how far from it the furthest is: most pairs are too far apart to look at."""
+    known = np.isfinite(xy[..., 0])
+    total = np.where(known[..., None], xy, 0).sum(axis=1, dtype=np.float64)
+    centre = total / np.maximum(known.sum(axis=1), 1)[:, None]
+    distance = np.where(known, np.linalg.norm(xy - centre[:, None], axis=-1), 0)
+    return centre, distance.max(axis=1, initial=0)
 
 
 def depth_of(mirror: Mirror, xy: ndarray) -> Float64[ndarray, "M"]:
