@@ -49,13 +49,18 @@ SWAP = np.asarray(SKELETON.mirror)
 
 
 def make_tracklets(scene: str, seed: int, n_frames: int, *, reflected: float = 1.0) -> tuple[Truth, Tracks]:
-    """Truth and tracklets of one video; ``reflected``: share of reflected keypoints found, 1 = as a free fish's."""
+    """Truth and tracklets of one video."""
+    truth, poses = make_poses(scene, seed, n_frames, reflected=reflected)
+    return truth, associate(poses, AssociateConfig())[0]
+
+
+def make_poses(scene: str, seed: int, n_frames: int, *, reflected: float = 1.0) -> tuple[Truth, Poses]:
+    """Truth and animals of one video; ``reflected``: share of reflected keypoints found, 1 = as a free fish's."""
     truth = make_truth(SCENES[scene], seed=seed, n_frames=n_frames)
     table = load_noise()
     table = replace(table, reflection=tuple(reflected * (1 - m) for m in table.miss_clear))
     detections = noisy_detections(truth, edges=SKELETON.edges, seed=seed, table=table)
-    poses, _ = assemble(detections, SKELETON.edges, AssembleConfig(), n_keypoints=SKELETON.n_keypoints)
-    return truth, associate(poses, AssociateConfig())[0]
+    return truth, assemble(detections, SKELETON.edges, AssembleConfig(), n_keypoints=SKELETON.n_keypoints)[0]
 
 
 def owners(truth: Truth, poses: Poses) -> tuple[ndarray, ndarray]:

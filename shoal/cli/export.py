@@ -18,6 +18,7 @@ def export(
     beside_video: Annotated[bool, typer.Option("--beside-video", help="write beside the video, as DeepLabCut")] = False,
     format: Annotated[str, typer.Option("--format", help="dlc: DeepLabCut's h5; onnx: networks")] = "dlc",
     reflections: Reflections = "mark",
+    smooth: Annotated[bool, typer.Option("--smooth", help="smoothed tracks, gaps filled, as well")] = False,
     size: Annotated[str, typer.Option("--size", metavar="WxH", help="onnx: size of the frames, e.g. 1296x972")] = "",
     dest: Dest = None,
     as_json: AsJson = False,
@@ -31,7 +32,7 @@ def export(
 
     with session(verbose=verbose, quiet=quiet):
         look = {"format": format, "csv": csv, "pickles": pickles, "beside_video": beside_video}
-        look["reflections"] = reflections
+        look |= {"reflections": reflections, "smooth": smooth}
         if format == "onnx":
             done = for_each(runs, lambda model: (export_model(model, size=size, dest=dest),))
         else:

@@ -21,6 +21,7 @@ from shoal.config.predict import PredictConfig
 from shoal.config.render import RenderConfig
 from shoal.config.sample import SampleConfig
 from shoal.config.settings import Settings
+from shoal.config.smooth import SmoothConfig
 from shoal.config.stitch import StitchConfig
 from shoal.config.train import TrainConfig
 from shoal.errors import ConfigError
@@ -41,6 +42,7 @@ class RunConfig(Settings):
     associate: AssociateConfig = AssociateConfig()
     classify: ClassifyConfig = ClassifyConfig()
     stitch: StitchConfig = StitchConfig()
+    smooth: SmoothConfig = SmoothConfig()
     render: RenderConfig = RenderConfig()
     compute: ComputeConfig = ComputeConfig()
 

@@ -35,6 +35,7 @@ from shoal.run.folder import (
     ModelCard,
     TrackColumn,
     base_name,
+    each_span,
     fps_of,
     open_folder,
     plan_spans,
@@ -46,6 +47,7 @@ from shoal.run.folder import (
     read_tracks,
 )
 from shoal.run.plan import Part, spans
+from shoal.run.smoothing import smooth_run
 from shoal.stages.classify import REFLECTION
 from shoal.types import TRACK_KINDS, Poses, Skeleton, Span, Tracks, select
 
@@ -56,7 +58,7 @@ EXPORT_BYTES = 4e9
 PICKLE_FRAMES = 200_000
 """A pickle is one dictionary, made at once: beyond this many frames it takes gigabytes."""
 REMEMBERED = "exports.json"
-Kind = Literal["full", "meta", "assemblies", "poses", "tracklets", "tracks"]
+Kind = Literal["full", "meta", "assemblies", "poses", "tracklets", "tracks", "smoothed"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +100,7 @@ def dlc_file(base: Path, kind: Kind, *, method: str = "ellipse", filtered: bool 
     suffix = {
         "full": "_full.pickle", "meta": "_meta.pickle", "assemblies": "_assemblies.pickle", "poses": ".h5",
         "tracklets": f"{SUFFIXES[method]}.pickle", "tracks": f"{SUFFIXES[method]}{'_filtered' * filtered}.h5",
+        "smoothed": f"{SUFFIXES[method]}_smoothed.h5",
     }[kind]  # fmt: skip
     return Path(f"{base}{suffix}")
 
@@ -121,7 +124,7 @@ def write_dlc_files(
         base: name that all files begin with; empty = the video's stem and which part of it.
         scorer: first column level; empty = ``shoal_<model>``, or the name of DLC's snapshot.
         dest: folder; None = ``export/`` of the run folder.
-        what: which files; ``poses`` is ``<base>.h5``.
+        what: which files; ``poses`` is ``<base>.h5``, ``smoothed`` ``<base>_el_smoothed.h5``.
         method: names the tracklet and track files.
         csv: csv twins of h5 files.
         names: of animals, for the columns of tracks; empty = the project's individuals.
@@ -173,6 +176,11 @@ def write_dlc_files(
         for twin in [path, path.with_name(f"{path.name[:-3]}.csv")] if csv else [path]:
             if kind == "poses":
                 writers[twin] = lambda aside: _write_run_poses(aside, run_dir, card, scorer)
+            elif kind == "smoothed":
+                writers[twin] = lambda aside: _write_run_tracks(
+                    aside, run_dir, card, scorer=scorer, names=names or card.individuals, is_smooth=True,
+                    number=_exported_tracks(run_dir, card, "drop"),
+                )  # fmt: skip
             elif kind == "tracks":
                 writers[twin] = lambda aside: _write_run_tracks(
                     aside, run_dir, card, scorer=scorer, names=names or card.individuals, number=number
@@ -260,18 +268,19 @@ def _unique(
 
 
 def _write_run_tracks(
-    path: Path, run_dir: Path, card: ModelCard, *, scorer: str, names: Sequence[str], number: Int64[ndarray, "C"]
-) -> None:
+    path: Path, run_dir: Path, card: ModelCard, *, scorer: str, names: Sequence[str], number: Int64[ndarray, "C"],
+    is_smooth: bool = False,
+) -> None:  # fmt: skip
     """Tracks span by span: only one span is in memory."""
     crop = read_config(run_dir).predict.crop
     n_tracks = int(number.max(initial=-1)) + 1
 
     def parts() -> Iterator[tuple[Tracks, Poses | None]]:
         yield from _before(run_dir, card)
-        for start, stop in plan_spans(run_dir):
-            tracks = read_tracks(run_dir, start=start, stop=stop)
+        for tracks in (found.tracks for found in smooth_run(run_dir)) if is_smooth else each_span(run_dir):
             track = np.where(tracks.track >= 0, number[tracks.track], -1)
-            yield _tracks_from_crop(Tracks(tracks.poses, track), crop), _unique(run_dir, card, crop, start, stop)
+            unique = _unique(run_dir, card, crop, *tracks.span)
+            yield _tracks_from_crop(Tracks(tracks.poses, track), crop), unique
 
     individuals = name_tracks(names, n_tracks)
     write_track_parts(path, parts(), skeleton=card.skeleton, individuals=individuals, scorer=scorer, key=TRACKS_KEY)

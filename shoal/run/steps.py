@@ -181,6 +181,7 @@ def export(
     pickles: bool = False,
     beside_video: bool = False,
     reflections: str = "mark",
+    smooth: bool = False,
 ) -> tuple[Path, ...]:
     """Write poses and tracks as DeepLabCut's files: ``<stem>.h5`` and ``<stem>_el.h5``.
 
@@ -193,6 +194,8 @@ def export(
         beside_video: write beside the video, where DeepLabCut looks for them.
         reflections: ``mark`` writes their tracks after the animals', as far as there are names, and a file that says
             which they are; ``keep`` without that file; ``drop`` leaves them out.
+        smooth: write smoothed tracks as well, gaps filled: ``<stem>_el_smoothed.h5``; with standard deviations they lie
+            in ``smooth/`` of the run folder.
 
     Returns:
         The files.
@@ -201,7 +204,7 @@ def export(
         ArtifactError: not tracked yet.
         InputError: unknown format.
     """
-    from shoal.run.dlc_files import write_dlc_files
+    from shoal.run.dlc_files import Kind, write_dlc_files
 
     if format != "dlc":
         raise InputError(f"expected format dlc, got '{format}'")
@@ -209,8 +212,10 @@ def export(
         raise InputError(f"expected reflections {', '.join(get_args(Reflections))}, got '{reflections}'")
     run_dir = Path(run_dir)
     folder = Path(open_folder(run_dir)["path"]).parent if beside_video else dest
-    more = ("full", "meta", "assemblies", "tracklets") if pickles else ()
-    return write_dlc_files(run_dir, dest=folder, what=("poses", "tracks", *more), csv=csv, reflections=reflections)
+    what: tuple[Kind, ...] = ("poses", "tracks")
+    what += ("smoothed",) if smooth else ()
+    what += ("full", "meta", "assemblies", "tracklets") if pickles else ()
+    return write_dlc_files(run_dir, dest=folder, what=what, csv=csv, reflections=reflections)
 
 
 def find_part(info: VideoInfo, config: PredictConfig) -> Part:

@@ -13,10 +13,10 @@ BODY = np.array([[20.0, 0], [14, -5], [14, 5], [0, 0], [-20, 0]])
 SWAP = np.array([0, 2, 1, 3, 4])
 
 
-def swimmers(n_frames=300, n=5, seed=0):
+def swimmers(n_frames=300, n=5, seed=0, turning=0.2):
     """Animals in a 400 x 300 tank, turning as they go: (F, N, K, 2)."""
     rng = np.random.default_rng(seed)
-    heading = np.cumsum(rng.normal(0, 0.2, (n_frames, n)), 0) + rng.uniform(0, 6, n)
+    heading = np.cumsum(rng.normal(0, turning, (n_frames, n)), 0) + rng.uniform(0, 6, n)
     path = np.cumsum(4 * np.stack([np.cos(heading), np.sin(heading)], -1), 0) + rng.uniform(0, 400, (n, 2))
     size = np.array([400.0, 300.0])
     centre = size - np.abs(path % (2 * size) - size)  # they turn round at the walls, unlike light

@@ -7,7 +7,7 @@ import pytest
 
 from shoal.config.run import load_config
 from shoal.errors import InputError
-from shoal.io.artifacts import read_entry, save_table, write_json
+from shoal.io.artifacts import load_table, read_entry, save_table, write_json
 from shoal.io.dlc.results import read_tracks
 from shoal.run.dlc_files import write_dlc_files
 from shoal.run.folder import (
@@ -23,6 +23,7 @@ from shoal.run.folder import (
 from shoal.run.kinds import classify_run, stitch_kinds, track_prints
 from shoal.run.steps import export
 from shoal.stages.classify import ANIMAL, REFLECTION
+from shoal.stages.smooth import Smoothed
 from shoal.stages.stitch import relabel, solve
 from shoal.types import Skeleton
 
@@ -97,6 +98,18 @@ def test_dlc_files_have_the_count_asked_for_and_say_which_are_reflections(make_r
     dropped = write_dlc_files(run_dir, what=("tracks",), dest=tmp_path / "less", reflections="drop")
     assert len(np.unique(read_tracks(dropped[0])[0].track)) == 3 and len(dropped) == 1
     assert len(write_dlc_files(run_dir, what=("tracks",), dest=tmp_path / "all", reflections="keep")) == 1
+
+
+def test_smoothed_tracks_are_a_file_of_their_own(make_run, tmp_path):
+    run_dir, image = make_run()
+    files = export(run_dir, dest=tmp_path / "out", smooth=True)
+    (file,) = (path for path in files if path.name.endswith("_el_smoothed.h5"))
+    smoothed, raw = read_tracks(file)[0], read_animals(run_dir)
+    assert len(np.unique(smoothed.track)) == 3 and len(smoothed) == (~image).sum()  # animals only
+    off = np.linalg.norm(smoothed.poses.xy - raw.poses.xy[raw.track >= 0], axis=-1)
+    assert 0 < np.nanmedian(off) < 5
+    found = load_table(table_path(run_dir, "smooth", raw.span), Smoothed)
+    assert found.sd.shape == smoothed.poses.xy.shape[:2] and np.isfinite(found.sd).all()
 
 
 def test_export_refuses_a_fourth_way(make_run):
