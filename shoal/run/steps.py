@@ -212,9 +212,9 @@ def export(
         raise InputError(f"expected reflections {', '.join(get_args(Reflections))}, got '{reflections}'")
     run_dir = Path(run_dir)
     folder = Path(open_folder(run_dir)["path"]).parent if beside_video else dest
-    what: tuple[Kind, ...] = ("poses", "tracks")
-    what += ("smoothed",) if smooth else ()
-    what += ("full", "meta", "assemblies", "tracklets") if pickles else ()
+    smoothed: tuple[Kind, ...] = ("smoothed",) if smooth else ()
+    more: tuple[Kind, ...] = ("full", "meta", "assemblies", "tracklets") if pickles else ()
+    what: tuple[Kind, ...] = ("poses", "tracks", *smoothed, *more)
     return write_dlc_files(run_dir, dest=folder, what=what, csv=csv, reflections=reflections)
 
 
