@@ -15,7 +15,17 @@ import numpy as np
 from numpy import ndarray
 from scipy.optimize import linear_sum_assignment
 
-from shoal.synthetic.noise import LIMB_REACH, MIN_AFFINITY, NoiseTable, crowded, in_view, load_noise, save_noise
+from shoal.synthetic.noise import (
+    LIMB_REACH,
+    MIN_AFFINITY,
+    NoiseTable,
+    crowded,
+    ideal_affinity,
+    in_view,
+    load_noise,
+    near_pairs,
+    save_noise,
+)  # fmt: skip
 from shoal.synthetic.truth import Truth, truth_of
 from shoal.types import Detections, body_length
 
@@ -23,6 +33,9 @@ MATCH = 0.2
 """A peak this near to a true keypoint (body lengths) is that keypoint."""
 
 NOBODY = -1
+RIGHT, WRONG, FALSE, GHOST, IMAGE = range(5)
+WIDTHS = (0.03, 0.04, 0.05, 0.06, 0.07, 0.08, 0.09, 0.1, 0.12)
+"""Of limb fields, body lengths."""
 
 
 def match(truth: Truth, seen: Detections, length: float) -> tuple[ndarray, ndarray, ndarray]:
@@ -91,7 +104,7 @@ def fit_table(truth: Truth, seen: Detections, edges: ndarray, *, source: str, pr
     is_false = owner == NOBODY
     rows = np.flatnonzero((truth.reflections.poses.frame >= start) & (truth.reflections.poses.frame < stop))
     image = np.isfinite(truth.reflections.poses.xy[rows]).all(-1)
-    right, wrong, chance = limbs(seen, owner, edges, length)
+    width, rest = limbs(truth, seen, owner, edges, length)
     return NoiseTable(
         source=source,
         miss_clear=_rates(~hit, clear, prior.miss_clear),
@@ -103,35 +116,77 @@ def fit_table(truth: Truth, seen: Detections, edges: ndarray, *, source: str, pr
         persistence=_persistence(error),
         false_peaks=_numbers(np.bincount(seen.keypoint[is_false], minlength=k) / (stop - start)),
         false_near=_near(truth, seen, is_false, length),
+        false_life=_life(seen, is_false, length),
         merge=_merge_distance(xy, hit, view & ~covered, length, prior.merge),
         reflection=_rates(mirrored[rows] >= 0, image, prior.reflection),
         confidence_clear=_quantiles(confidence[found[hit & clear]], prior.confidence_clear),
         confidence_crowded=_quantiles(confidence[found[hit & (crowd | covered)]], prior.confidence_crowded),
         confidence_false=_quantiles(confidence[is_false], prior.confidence_false),
-        affinity_right=_quantiles(right, prior.affinity_right),
-        link_wrong=round(chance, 4),
-        affinity_wrong=_quantiles(wrong, prior.affinity_wrong),
+        limb_width=width,
+        affinity_right=_quantiles(rest[RIGHT][1], prior.affinity_right),
+        affinity_wrong=_quantiles(rest[WRONG][1], prior.affinity_wrong),
+        affinity_reflection=_quantiles(rest[IMAGE][1], prior.affinity_reflection),
+        link_false=rest[FALSE][0],
+        affinity_false=_quantiles(rest[FALSE][1], prior.affinity_false),
+        link_ghost=rest[GHOST][0],
+        affinity_ghost=_quantiles(rest[GHOST][1], prior.affinity_ghost),
     )
 
 
-def limbs(seen: Detections, owner: ndarray, edges: ndarray, length: float) -> tuple[ndarray, ndarray, float]:
-    """Affinities of limbs within an animal (0.04 where there is none) and between animals; the chance of the latter."""
-    first = np.searchsorted(seen.frame, seen.limb_frame)
-    a, b = first + seen.source, first + seen.target
-    owners = np.where(owner == NOBODY, -2 - np.arange(len(owner)), owner)
-    same = owners[a] == owners[b]
-    affinity = seen.affinity.astype(np.float64)
-    within = pairs = 0
-    for frame in range(*seen.span):
-        rows = np.flatnonzero(seen.frame == frame)
-        for p, q in edges:
-            left, right = rows[seen.keypoint[rows] == p], rows[seen.keypoint[rows] == q]
-            match_ = owners[left][:, None] == owners[right][None]
-            near = np.linalg.norm(seen.xy[left][:, None] - seen.xy[right][None], axis=-1) < LIMB_REACH * length
-            within += int(match_.sum())
-            pairs += int((near & ~match_).sum())
-    absent = np.full(max(within - int(same.sum()), 0), MIN_AFFINITY - 0.01)
-    return np.concatenate([affinity[same], absent]), affinity[~same], float((~same).sum() / max(pairs, 1))
+def limbs(
+    truth: Truth, seen: Detections, owner: ndarray, edges: ndarray, length: float
+) -> tuple[float, list[tuple[float, ndarray]]]:
+    """Affinities less the ideal ones of a field of the width that explains them best.
+
+    Returns:
+        the width in body lengths; for the five kinds of pairs within reach, the chance that they are stored, and what
+        is left: within fish (a limb that is not stored has affinity 0.04), between two fish (where the ideal affinity
+        is high enough to be stored whatever the error), of stored pairs with one false peak, and with two; for limbs
+        within a reflection the affinity itself.
+    """
+    n = len(truth.names)
+    stored = np.column_stack([seen.limb_frame, seen.edge, seen.source, seen.target]).astype(np.int64)
+    affinity = {tuple(key): value for key, value in zip(stored.tolist(), seen.affinity.astype(float), strict=True)}
+    xy, kinds, values = seen.xy.astype(np.float64), [], []
+    lines: list[tuple[ndarray, ...]] = []
+    for e, (p, q) in enumerate(edges):
+        a, b = near_pairs(seen.frame, xy, seen.keypoint == p, seen.keypoint == q, LIMB_REACH * length)
+        keys = zip(seen.frame[a].tolist(), [e] * len(a), seen.number[a].tolist(), seen.number[b].tolist(), strict=True)
+        values.append(np.array([affinity.get(key, 0.0) for key in keys]))
+        real = (owner[a] >= 0) & (owner[a] < n) & (owner[b] >= 0) & (owner[b] < n)
+        n_false = (owner[a] == NOBODY).astype(int) + (owner[b] == NOBODY)
+        kind_ = np.where(n_false == 2, GHOST, FALSE)  # a reflection and a fish are linked no better than that
+        kind_ = np.where((owner[a] >= n) & (owner[a] == owner[b]), IMAGE, kind_)
+        kinds.append(np.where(real, np.where(owner[a] == owner[b], RIGHT, WRONG), kind_))
+        lines.append((xy[a], xy[b], seen.frame[a] - truth.span[0]))
+    value, kind = np.concatenate(values), np.concatenate(kinds)
+
+    def ideal(width: float) -> ndarray:
+        each = zip(edges, lines, strict=True)
+        return np.concatenate([ideal_affinity(truth, (int(p), int(q)), *line, width) for (p, q), line in each])
+
+    use = (kind == WRONG) & (value > 0)
+    width = min(WIDTHS, key=lambda w: float(np.std((value - ideal(w))[use]))) if use.any() else WIDTHS[0]
+    best = ideal(width)
+    rest = np.where((kind == RIGHT) & (value == 0), MIN_AFFINITY - 0.01, value) - best
+    rest = np.where(kind == IMAGE, np.maximum(value, MIN_AFFINITY - 0.01), rest)
+    away = (kind == FALSE) & (np.abs(best) < MIN_AFFINITY)  # beside a fish its own limb explains the rest
+    among = (kind == RIGHT, kind == WRONG, away, kind == GHOST, kind == IMAGE)
+    chance = [round(float((value[rows] > 0).mean()), 4) if rows.any() else 0.0 for rows in among]
+    use = (kind == RIGHT, among[WRONG] & (best > 0.15), away & (value > 0), among[GHOST] & (value > 0), kind == IMAGE)
+    return width, [(c, rest[rows]) for c, rows in zip(chance, use, strict=True)]
+
+
+def _life(seen: Detections, is_false: ndarray, length: float) -> float:
+    """Mean frames that false peaks last: from the share that is there again in the next frame, within .06 of a body."""
+    again = total = 0
+    for frame in range(seen.span[0], seen.span[1] - 1):
+        here, there = (np.flatnonzero(is_false & (seen.frame == f)) for f in (frame, frame + 1))
+        apart = np.linalg.norm(seen.xy[here][:, None] - seen.xy[there][None], axis=-1) / length
+        apart[seen.keypoint[here][:, None] != seen.keypoint[there]] = np.inf
+        again += int((apart.min(axis=1, initial=np.inf) < 0.06).sum())
+        total += len(here)
+    return round(1 / (1 - min(again / total, 0.99)), 2) if total else 1.0
 
 
 def _numbers(values: ndarray) -> tuple[float, ...]:

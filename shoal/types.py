@@ -366,6 +366,7 @@ DECISION_REASONS = (
     "border",  # came in or left at the edge of the view
     "video",  # the video begins or ends here
     "leftover",  # fits into no track
+    "mixed",  # its score fell or rose again: for that while it may be put together from two
 )
 
 

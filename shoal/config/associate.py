@@ -20,6 +20,9 @@ class AssociateConfig(Settings):
     max_jump: float = Field(
         default=2.0, ge=0, description="body lengths an animal may jump in a frame if nothing else fits"
     )
+    min_clear: float = Field(
+        default=0.5, ge=0, le=1, description="cut where an animal's score falls below this share of its usual one"
+    )
     max_age: int = Field(default=3, ge=0, description="frames a tracklet survives unseen")
     box_slack_px: float = Field(default=0.0, ge=0, description="added to every side of a box (box similarity only)")
     body_px: float = Field(

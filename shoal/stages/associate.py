@@ -1,8 +1,10 @@
 """Animals -> tracklets: a Kalman tracker that cuts where it is not sure.
 
 SORT (Bewley et al., ICIP 2016: constant-velocity Kalman filter, one optimal assignment per frame) with
-two changes. A pair is joined only if exchanging it with another would clearly cost similarity; otherwise
+three changes. A pair is joined only if exchanging it with another would clearly cost similarity; otherwise
 both tracklets end there and new ones begin, because a swap inside a tracklet cannot be mended later.
+While an animal's score is far below its usual one it gets a tracklet of its own: where bodies cross, such
+animals are often put together from two, and what follows them may be either.
 And a pair further apart than the gate is still joined if nothing else is near: startled fish
 jump more than a body length in one frame.
 """
@@ -27,7 +29,7 @@ from shoal.stages import similarity
 from shoal.stages.similarity import Shapes
 from shoal.types import DECISION_KINDS, DECISION_REASONS, Decisions, Poses, Span, Tracks, select
 
-VERSION = 2
+VERSION = 3
 
 DEFAULT_BODY_PX = 40.0  # single keypoints, or none seen yet: DLC's box slack
 SIZES_KEPT = 512  # animals that the running body length is the median of
@@ -39,7 +41,9 @@ COST_DOUBT = 20.0
 SCORE_WEIGHT, SCORE_RATE = 0.3, 0.2
 JUMP_CLEARANCE = 0.5  # a jump needs a margin of this share of its length
 CROSSING = 0.5  # rivals whose centres are closer than this many body lengths are crossing
-AMBIGUOUS, JUMP, CROSSED = (DECISION_REASONS.index(r) for r in ("ambiguous", "jump", "crossing"))
+CLEAR_RATE = 0.1  # of the running mean of the usual score
+MAX_MIXED = 30  # frames: a score that stays low for longer is the usual one
+AMBIGUOUS, JUMP, CROSSED, MIXED = (DECISION_REASONS.index(r) for r in ("ambiguous", "jump", "crossing", "mixed"))
 
 
 @dataclass
@@ -58,6 +62,8 @@ class State:
         offset: (T, K, 2) last known keypoints relative to the centre.
         size: (T,) largest distance of two keypoints, NaN = unknown.
         score: (T,) running mean of the animal's score.
+        usual: (T,) the same without the frames in which it was far below.
+        mixed: (T,) frames for which it has been far below, 0 = it is not.
         sizes: sizes of the animals seen last, for the body length.
         scores: scores of the animals seen last.
         cuts: decisions so far: frame, source, target, gap, cost, margin, reason.
@@ -74,6 +80,8 @@ class State:
     offset: Float64[ndarray, "T K 2"]
     size: Float64[ndarray, "T"]
     score: Float64[ndarray, "T"]
+    usual: Float64[ndarray, "T"]
+    mixed: Int64[ndarray, "T"]
     sizes: Float64[ndarray, "S"]
     scores: Float64[ndarray, "S"]
     cuts: list[tuple[int, int, int, int, float, float, int]]
@@ -84,7 +92,7 @@ def start(config: AssociateConfig, n_keypoints: int) -> State:
     none = np.zeros(0)
     return State(
         config, 0, 0, np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 5)), np.zeros((0, 5)),
-        np.zeros((0, 5, 3)), np.zeros((0, n_keypoints, 2)), none, none, none, none, [],
+        np.zeros((0, 5, 3)), np.zeros((0, n_keypoints, 2)), none, none, none, np.zeros(0, np.int64), none, none, [],
     )  # fmt: skip
 
 
@@ -199,7 +207,7 @@ def _observe(state: State, poses: Poses) -> _Seen:
 def _keep(state: State, mask: Bool[ndarray, "T"]) -> None:
     """Forget the tracklets that the mask leaves out."""
     if not mask.all():
-        for name in ("number", "last", "mean", "velocity", "covariance", "offset", "size", "score"):
+        for name in ("number", "last", "mean", "velocity", "covariance", "offset", "size", "score", "usual", "mixed"):
             setattr(state, name, getattr(state, name)[mask])
 
 
@@ -277,7 +285,22 @@ def _judge(
     contested = np.flatnonzero(refused & near & (rival >= 0))
     apart = np.linalg.norm(state.mean[contested, :2] - state.mean[rival[contested], :2], axis=1)
     reason[contested[apart < CROSSING * seen.body]] = CROSSED
-    return joined, reason
+    turned = _mix(state, rows, seen.score[column[rows]])
+    reason[turned & joined] = MIXED
+    return joined & ~turned, reason
+
+
+def _mix(state: State, rows: Int64[ndarray, "n"], score: Float64[ndarray, "n"]) -> Bool[ndarray, "T"]:
+    """Note which tracklets have a low score for now; (T,) True where that begins or ends."""
+    low = score < state.config.min_clear * state.usual[rows]
+    turned = np.zeros(len(state.number), np.bool_)
+    turned[rows] = low != (state.mixed[rows] > 0)
+    lasting = low & (state.mixed[rows] >= MAX_MIXED)
+    state.mixed[rows] = np.where(low & ~lasting, state.mixed[rows] + 1, 0)
+    usual = state.usual[rows]
+    usual = np.where(low, usual, usual + CLEAR_RATE * (score - usual))
+    state.usual[rows] = np.where(lasting, score, usual)
+    return turned
 
 
 def _advance(state: State, frame: int, seen: _Seen, column: Int64[ndarray, "T"]) -> Int64[ndarray, "N"]:
@@ -298,6 +321,7 @@ def _advance(state: State, frame: int, seen: _Seen, column: Int64[ndarray, "T"])
         "number": numbers[fresh], "last": np.full(len(fresh), frame), "mean": ellipse,
         "velocity": np.zeros((len(fresh), 5)), "covariance": covariance,
         "offset": seen.xy[fresh] - ellipse[:, None, :2], "size": seen.size[fresh], "score": seen.score[fresh],
+        "usual": seen.score[fresh], "mixed": np.zeros(len(fresh), np.int64),
     }  # fmt: skip
     for name, values in added.items():
         setattr(state, name, np.concatenate([getattr(state, name), values]))

@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Float32, Float64
 from numpy import ndarray
 
-from shoal.stages.size import spread_between
-from shoal.stages.survey import Samples, Survey, mean_point, shape_distance
+from shoal.stages.proportions import spread_between
+from shoal.stages.survey import Samples, Survey, mean_point
 from shoal.types import body_length
 
 DEFAULT_BETA = 8.0  # frames, where a video has no tracklets to learn from
@@ -30,7 +30,7 @@ class Motion(NamedTuple):
 
     beta: frames over which velocity is remembered; sigma: (3, G) error scale of the centre, px, by known
     velocities and frames ahead; shape_sigma: (G,) of the shape; shape_any: that of two unrelated animals;
-    size_between: variance of log body length between animals;
+    build_between: (Q,) variance of body proportions between animals;
     area: px^2 that animals were seen in; body: body length, px; low, high: (2,) corners of that area.
     """
 
@@ -38,7 +38,7 @@ class Motion(NamedTuple):
     sigma: Float64[ndarray, "3 G"]
     shape_sigma: Float64[ndarray, "G"]
     shape_any: float
-    size_between: float
+    build_between: Float64[ndarray, "Q"]
     area: float
     body: float
     low: Float64[ndarray, "2"]
@@ -64,14 +64,16 @@ def learn_motion(known: Survey) -> Motion:
     shape_any = max(_unrelated(known.chosen), smallest)
     bends = {lag: np.nanmedian(s.bend) for lag, s in samples.items() if np.isfinite(s.bend).any()}
     shape_sigma = _curve(bends, span, smallest, shape_any, DEFAULT_STEP * body)
-    between = spread_between(nodes.size, nodes.size_variance, nodes.first, nodes.last)
+    builds = zip(nodes.build.T, nodes.build_variance.T, strict=True)
+    between = np.array([spread_between(*one, nodes.first, nodes.last) for one in builds])
     return Motion(beta, sigma, shape_sigma, shape_any, between, area, body, low, high)
 
 
 def _unrelated(xy: Float32[ndarray, "n K 2"]) -> float:
     """Typical shape distance of two animals picked at random, as an error scale; 0 if there is none."""
-    shape = xy - mean_point(xy.astype(np.float64))[:, None]
-    distance = shape_distance(shape, np.roll(shape, len(shape) // 3 + 1, axis=0))
+    from shoal.stages.kernels.stitch import shifts
+
+    _, distance = shifts(xy.astype(np.float64), np.roll(xy, len(xy) // 3 + 1, axis=0).astype(np.float64))
     return float(np.nanmedian(distance)) / RAYLEIGH_MEDIAN if np.isfinite(distance).any() else 0.0
 
 

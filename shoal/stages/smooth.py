@@ -41,7 +41,7 @@ GUESS_FACTOR = 2.0  # a guess's error lasts as long as the keypoint is missing: 
 LIMITS, LIMIT_ROUNDS = (0.01, 0.99), 8
 ONE_SD, CHI_ONE_SD = 0.683, 2.298  # share of a normal error within one deviation; that share of chi square (2)
 HIDDEN_ERROR = (
-    1.2  # errors that last look like motion: on rendered fish (seeds 0-2) 61 % lay within what should hold 68
+    1.2  # errors that last look like motion: rendered fish (seeds 0-2), 61 % of errors within 1 sd
 )
 TRY_EVERY, TRY_FRAMES = 30, (3, 6, 12)
 

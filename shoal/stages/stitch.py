@@ -25,9 +25,8 @@ from shoal.stages.motion import Motion, learn_motion
 from shoal.stages.survey import Nodes, Parts, survey
 from shoal.types import DECISION_KINDS, DECISION_REASONS, Decisions, Evidence, Span, Tracks
 
-VERSION = 2
+VERSION = 3
 
-FILL = 2.0  # nats in favour of filling a gap: an animal that is followed is somewhere
 MAX_WEIGHED = 2_000_000  # pairs that a weight function is asked about, over all tracklets
 MAX_LOOKED = 4000  # later tracklets considered per tracklet, nearest in time first
 JUMP_COST = 8.0  # nats: odds of 1 : 3000 that an animal turns up just anywhere
@@ -150,7 +149,7 @@ def _model(nodes: Nodes, motion: Motion) -> tuple[Any, ...]:
     """The arguments of ``join_cost`` from ``xy`` on."""
     return (
         nodes.xy, nodes.velocity, nodes.shape, motion.beta, motion.sigma, motion.shape_sigma, motion.shape_any,
-        motion.area, JUMP_COST, nodes.size, nodes.size_variance, motion.size_between,
+        motion.area, JUMP_COST, nodes.build, nodes.build_variance, motion.build_between,
     )  # fmt: skip
 
 
@@ -295,7 +294,7 @@ def _insert(
     for begin, end in pairwise(bounds):
         group = free[begin:end]
         cost, place = _insertion_costs(paths, group, nodes, price, config)
-        cost -= gain[group, None] + FILL
+        cost -= gain[group, None]
         i, p = linear_sum_assignment(np.minimum(cost, 0.0))
         for row, path in zip(i, p, strict=True):
             if cost[row, path] < 0:

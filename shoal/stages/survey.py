@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 from numpy import ndarray
 
-from shoal.stages.size import SizeLog
+from shoal.stages.proportions import ProportionLog
 from shoal.types import Span, Tracks
 
 LAGS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
@@ -39,7 +39,7 @@ class Nodes(NamedTuple):
     number: (C,) tracklet number; first, last: (C,) frames; n: (C,) rows; score: (C,) sum over rows;
     xy: (C, 2, 2) centre at first and last frame; velocity: (C, 2, 2) there, NaN = unknown;
     shape: (C, 2, K, 2) keypoints relative to the centre there, NaN = not seen;
-    size: (C,) log body length; size_variance: (C,) of its error, inf = not known.
+    build: (C, Q) body proportions, see ``ProportionLog``; build_variance: (C, Q) of their error, inf = not known.
     """
 
     number: Int64[ndarray, "C"]
@@ -50,8 +50,8 @@ class Nodes(NamedTuple):
     xy: Float64[ndarray, "C 2 2"]
     velocity: Float64[ndarray, "C 2 2"]
     shape: Float64[ndarray, "C 2 K 2"]
-    size: Float64[ndarray, "C"]
-    size_variance: Float64[ndarray, "C"]
+    build: Float64[ndarray, "C Q"]
+    build_variance: Float64[ndarray, "C Q"]
 
 
 class Samples(NamedTuple):
@@ -89,6 +89,8 @@ def survey(parts: Parts) -> Survey:
     >>> survey(lambda: [Tracks(poses, np.zeros(4))]).nodes.n.tolist()
     [4]
     """
+    from shoal.stages.kernels.stitch import shifts
+
     count = _count(parts)
     ends, pairs = _end_windows(count), _sample_windows(count)
     windows = _Windows(*(np.concatenate(columns) for columns in zip(ends, *pairs.values(), strict=True)))
@@ -98,13 +100,13 @@ def survey(parts: Parts) -> Survey:
     shape = np.empty((len(order), count.n_keypoints, 2))
     chosen_at = np.linspace(0, count.n_rows - 1, min(count.n_rows, N_CHOSEN)).astype(np.int64)
     chosen = np.empty((len(chosen_at), count.n_keypoints, 2), np.float32)
-    score, sizes = np.zeros(len(count.n)), SizeLog(count.n)
+    score, log = np.zeros(len(count.n)), ProportionLog(count.n)
     carried = _Rows.none(count.n_keypoints)
     taken = np.zeros(len(count.n), np.int64)
     for part in parts():
         new, scores, taken = _place(part, count, taken)
         np.add.at(score, new.track, scores)  # one by one, so that spans do not matter
-        sizes.add(new.track, new.nth, new.xy, new.track[new.frame == count.last[new.track]])
+        log.add(new.track, new.nth, new.xy)
         at = np.minimum(np.searchsorted(new.position, chosen_at), max(len(new.position) - 1, 0))
         found = np.flatnonzero(new.position[at] == chosen_at) if len(new.position) else at[:0]
         chosen[found] = new.xy[at[found]]
@@ -114,25 +116,16 @@ def survey(parts: Parts) -> Survey:
             some = due[begin : begin + BLOCK]
             centre[some], velocity[some], shape[some] = _look(rows, windows.take(some))
         carried = rows.keep(_still_needed(rows, count, part.span[1]))
-    nodes = _nodes(count, score, sizes, centre, velocity, shape)
+    nodes = _nodes(count, score, log, centre, velocity, shape)
     samples: dict[int, Samples] = {}
     begin = len(ends.start)
     for lag, pair in pairs.items():
         n = len(pair.start) // 2
         here, there = slice(begin, begin + n), slice(begin + n, begin + 2 * n)
-        bend = shape_distance(shape[here], shape[there])
-        samples[lag] = Samples(centre[there] - centre[here], velocity[here], velocity[there], bend)
+        move, bend = shifts(centre[here, None] + shape[here], centre[there, None] + shape[there])
+        samples[lag] = Samples(move, velocity[here], velocity[there], bend)
         begin += 2 * n
     return Survey(nodes, samples, chosen, count.span, len(count.n))
-
-
-def shape_distance(a: Float64[ndarray, "n K 2"], b: Float64[ndarray, "n K 2"]) -> Float64[ndarray, "n"]:
-    """Root mean square distance of shared keypoints, NaN with fewer than 2."""
-    square = ((a - b) ** 2).sum(axis=2)
-    seen = np.isfinite(square)
-    n = seen.sum(axis=1)
-    total = np.where(seen, square, 0.0).sum(axis=1)
-    return np.sqrt(np.divide(total, n, out=np.full(len(n), np.nan), where=n > 1))
 
 
 def mean_point(xy: Float64[ndarray, "n K 2"]) -> Float64[ndarray, "n 2"]:
@@ -309,6 +302,8 @@ def _look(
     rows: _Rows, windows: _Windows
 ) -> tuple[Float64[ndarray, "n 2"], Float64[ndarray, "n 2"], Float64[ndarray, "n K 2"]]:
     """Centre, velocity and shape at the first row of each window; keypoints missing there come from the next rows."""
+    from shoal.stages.kernels.stitch import shifts
+
     step = np.arange(WINDOW)
     inside = step < windows.n[:, None]
     place = windows.start[:, None] + np.where(inside, step * windows.step[:, None], 0)
@@ -316,7 +311,7 @@ def _look(
     xy = np.where(inside[..., None, None], rows.xy[at].astype(np.float64), np.nan)
     frame = rows.frame[at].astype(np.float64)
     each, far = np.arange(len(at)), np.maximum(windows.n - 1, 0)
-    move = mean_point(xy[each, far] - xy[:, 0])
+    move, _ = shifts(xy[:, 0], xy[each, far])
     move = np.where(np.isfinite(move), move, mean_point(xy[each, far]) - mean_point(xy[:, 0]))
     dt = frame[each, far] - frame[:, 0]
     velocity = np.divide(move, dt[:, None], out=np.full(move.shape, np.nan), where=(dt != 0)[:, None])
@@ -331,7 +326,7 @@ def _look(
 def _nodes(
     count: _Count,
     score: Float64[ndarray, "T"],
-    sizes: SizeLog,
+    log: ProportionLog,
     centre: Float64[ndarray, "W 2"],
     velocity: Float64[ndarray, "W 2"],
     shape: Float64[ndarray, "W K 2"],
@@ -340,9 +335,10 @@ def _nodes(
     known = np.flatnonzero(count.n > 0)
     c = len(known)
     ends = [np.stack([values[:c], values[c : 2 * c]], axis=1) for values in (centre, velocity, shape)]
-    size, variance = sizes.finish()
+    build, variance = log.finish()
     columns = (
-        known, count.first[known], count.last[known], count.n[known], score[known], *ends, size[known], variance[known],
+        known, count.first[known], count.last[known], count.n[known], score[known], *ends,
+        build[known], variance[known],
     )  # fmt: skip
     order = np.lexsort((known, count.first[known]))
     return Nodes(*(column[order] for column in columns))

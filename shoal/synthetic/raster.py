@@ -149,3 +149,43 @@ def draw_strip(line, normal, reach, shade, skin, mask, roll, luma, u, v, s_best,
             if weight > 0.0:
                 u[y2, x2] = np.uint8(u[y2, x2] * (1 - weight) + su + 0.5)
                 v[y2, x2] = np.uint8(v[y2, x2] * (1 - weight) + sv + 0.5)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def limb_integral(ends, source, target, frame, width):
+    """Mean over a line of the limb field's component along it.
+
+    Args:
+        ends: (F, N, 2, 2) where each fish's limb begins and ends, px.
+        source: (n, 2) where the lines begin.
+        target: (n, 2) where they end.
+        frame: (n,) row of ``ends``.
+        width: px, standard deviation of the Gaussian that the field fades out with.
+    """
+    steps = 10
+    out = np.zeros(len(source))
+    for q in range(len(source)):
+        along_x, along_y = target[q, 0] - source[q, 0], target[q, 1] - source[q, 1]
+        length = np.hypot(along_x, along_y)
+        if length < 1e-6:
+            continue
+        total = 0.0
+        for s in range(steps):
+            x, y = source[q, 0] + s / (steps - 1) * along_x, source[q, 1] + s / (steps - 1) * along_y
+            best = value = 0.0
+            for i in range(ends.shape[1]):
+                from_x, from_y = ends[frame[q], i, 0]
+                limb_x, limb_y = ends[frame[q], i, 1, 0] - from_x, ends[frame[q], i, 1, 1] - from_y
+                limb = np.hypot(limb_x, limb_y)
+                if not limb > 1e-6:
+                    continue
+                limb_x, limb_y = limb_x / limb, limb_y / limb
+                ahead = (x - from_x) * limb_x + (y - from_y) * limb_y
+                beside = (y - from_y) * limb_x - (x - from_x) * limb_y
+                beyond = max(0.0, -ahead, ahead - limb)
+                weight = np.exp(-0.5 * (beside * beside + beyond * beyond) / (width * width))
+                if weight > best:
+                    best, value = weight, weight * (limb_x * along_x + limb_y * along_y) / length
+            total += value
+        out[q] = total / steps
+    return out

@@ -14,7 +14,7 @@ from shoal.config.assemble import AssembleConfig
 from shoal.config.associate import AssociateConfig
 from shoal.config.sample import SampleConfig
 from shoal.config.stitch import StitchConfig
-from shoal.stages import size, survey
+from shoal.stages import proportions, survey
 from shoal.stages.assemble import assemble
 from shoal.stages.associate import associate, cuts, follow, start, step
 from shoal.stages.sampling import worth_keeping
@@ -256,7 +256,7 @@ def test_stitching_of_spans_is_that_of_the_whole(make, seed):
     tracklets, config = make(rng), config_of(rng)
     parts = cut_into_spans(tracklets, rng)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(size, "MAX_KEPT", int(rng.choice([50, 4096])))
+        patch.setattr(proportions, "MAX_BLOCKS", int(rng.choice([3, 205])))
         patch.setattr(survey, "N_SAMPLES", int(rng.choice([30, 3000])))
         patch.setattr(survey, "BLOCK", 7)
         number, decisions = solve(lambda: parts, None, config)

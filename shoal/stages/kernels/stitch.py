@@ -10,7 +10,7 @@ from numba import njit
 
 TAIL = 2.0  # degrees of freedom of the Student t errors: animals startle
 TURN = 0.3  # error per frame of gap, as a share of the change of velocity
-SIZE_LIMIT = 4.0  # nats: a wrong body length is at most this much against a join
+BUILD_LIMIT = 5.0  # nats: wrong proportions are at most this much against a join
 GAP_COST = 1.5  # nats per log frame: long gaps are rare, so gaps prefer to be few
 
 
@@ -27,20 +27,60 @@ def student(square, variance, broad):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def shape_square(a, b):
-    """Mean squared distance of shared keypoints, -1 with fewer than 2."""
-    total, n = 0.0, 0
+def median(values, n):
+    """Median of the first ``n`` values, which are sorted in place."""
+    for i in range(1, n):
+        value, k = values[i], i
+        while k > 0 and values[k - 1] > value:
+            values[k] = values[k - 1]
+            k -= 1
+        values[k] = value
+    return values[n // 2] if n % 2 else 0.5 * (values[n // 2 - 1] + values[n // 2])
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def shift(a, b):
+    """How an animal has moved and bent, whatever a few misplaced keypoints say.
+
+    Args:
+        a: (K, 2) keypoints, NaN = not seen.
+        b: (K, 2) the same later.
+
+    Returns:
+        median displacement x, y of the shared keypoints, and the median of the squared distances that the
+        displacements have from it; NaN without a shared keypoint, the last -1 with fewer than 2.
+    """
+    n = 0
+    x, y, rest = np.empty(len(a)), np.empty(len(a)), np.empty(len(a))
     for k in range(len(a)):
-        d_x, d_y = a[k, 0] - b[k, 0], a[k, 1] - b[k, 1]
+        d_x, d_y = b[k, 0] - a[k, 0], b[k, 1] - a[k, 1]
         if np.isfinite(d_x) and np.isfinite(d_y):
-            total += d_x * d_x + d_y * d_y
+            x[n], y[n] = d_x, d_y
             n += 1
-    return total / n if n > 1 else -1.0
+    if n == 0:
+        return np.nan, np.nan, -1.0
+    rest[:n] = x[:n]
+    m_x = median(rest, n)
+    rest[:n] = y[:n]
+    m_y = median(rest, n)
+    for k in range(n):
+        rest[k] = (x[k] - m_x) ** 2 + (y[k] - m_y) ** 2
+    return m_x, m_y, median(rest, n) if n > 1 else -1.0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def shifts(a, b):
+    """``shift`` of many: (n, 2) displacement and (n,) root of the bending, NaN = unknown."""
+    move, bend = np.empty((len(a), 2)), np.empty(len(a))
+    for i in range(len(a)):
+        move[i, 0], move[i, 1], square = shift(a[i], b[i])
+        bend[i] = np.sqrt(square) if square >= 0 else np.nan
+    return move, bend
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def join_cost(
-    i, j, gap, xy, velocity, shape, beta, sigma, shape_sigma, shape_any, area, worst, size, size_variance, between
+    i, j, gap, xy, velocity, shape, beta, sigma, shape_sigma, shape_any, area, worst, build, build_variance, between
 ):
     """Negative log odds that tracklet j continues tracklet i, from motion and posture.
 
@@ -62,9 +102,9 @@ def join_cost(
         shape_any: that of two unrelated animals.
         area: of the arena, px^2.
         worst: upper limit of the motion part: the odds of a jump to anywhere.
-        size: (C,) log body length.
-        size_variance: (C,) of its error, inf = not known.
-        between: variance of log body length between animals.
+        build: (C, Q) body proportions.
+        build_variance: (C, Q) of their error, inf = not known.
+        between: (Q,) variance of body proportions between animals.
     """
     dt = gap + 1.0
     ahead = min(int(dt), sigma.shape[1] - 1)
@@ -76,33 +116,38 @@ def join_cost(
             move_x += x
             move_y += y
     reach = beta * np.tanh(dt / (2 * beta)) if known == 2 else beta * (1 - np.exp(-dt / beta))
-    e_x = xy[j, 0, 0] - xy[i, 1, 0] - reach * move_x
-    e_y = xy[j, 0, 1] - xy[i, 1, 1] - reach * move_y
+    d_x, d_y = xy[j, 0, 0] - xy[i, 1, 0], xy[j, 0, 1] - xy[i, 1, 1]
+    s_x, s_y, bend = shift(shape[i, 1], shape[j, 0])
+    if np.isfinite(s_x):  # better than the centres, which move when a keypoint is missing or misplaced
+        d_x, d_y = d_x + s_x, d_y + s_y
+    e_x, e_y = d_x - reach * move_x, d_y - reach * move_y
     variance = sigma[known, ahead] ** 2
     if known == 2:  # nobody knows when in the gap velocity changed: a startle widens its own errors
         a_x, a_y = velocity[j, 0, 0] - velocity[i, 1, 0], velocity[j, 0, 1] - velocity[i, 1, 1]
         variance += (TURN * min(dt, beta)) ** 2 * (a_x * a_x + a_y * a_y)
     broad = area / (2 * np.pi)
     cost = min(student(e_x * e_x + e_y * e_y, min(variance, broad), broad), worst)
-    bend = shape_square(shape[i, 1], shape[j, 0])
     if bend >= 0:
         any_square = shape_any * shape_any
         cost += student(bend, shape_sigma[ahead] ** 2, any_square) - student(bend, any_square, any_square)
-    error = size_variance[i] + size_variance[j]
-    if between > 0 and np.isfinite(error):
-        square = (size[i] - size[j]) ** 2
-        doubt = 0.5 * np.log(error / (error + 2 * between)) + 0.5 * square * (1 / error - 1 / (error + 2 * between))
-        cost += min(doubt, SIZE_LIMIT)
+    doubt = 0.0
+    for q in range(build.shape[1]):
+        error = build_variance[i, q] + build_variance[j, q]
+        if between[q] > 0 and np.isfinite(error):
+            square = (build[i, q] - build[j, q]) ** 2
+            wide = error + 2 * between[q]
+            doubt += 0.5 * np.log(error / wide) + 0.5 * square * (1 / error - 1 / wide)
+    cost += min(doubt, BUILD_LIMIT)
     return cost + GAP_COST * np.log1p(gap)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def least_cost(gap, sigma, shape_sigma, shape_any, area, size_gain):
+def least_cost(gap, sigma, shape_sigma, shape_any, area, build_gain):
     """Lower bound of ``join_cost`` for this gap; it rises with the gap, as the scales do."""
     ahead = min(gap + 1, sigma.shape[1] - 1)
     scale = min(sigma[0, ahead], sigma[1, ahead], sigma[2, ahead])
     motion = np.log(scale**2 * 2 * np.pi / area)
-    return motion + 2 * np.log(shape_sigma[ahead] / shape_any) + GAP_COST * np.log1p(gap) - size_gain
+    return motion + 2 * np.log(shape_sigma[ahead] / shape_any) + GAP_COST * np.log1p(gap) - build_gain
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -131,11 +176,13 @@ def candidates(first, last, max_gap, max_joins, max_looked, model):
         source, target, cost of at most C x max_joins joins, grouped by source.
     """
     n = len(first)
-    size_variance, between = model[10], model[11]
-    least_error = np.inf
-    for i in range(n):
-        least_error = min(least_error, 2 * size_variance[i])
-    size_gain = 0.5 * np.log1p(2 * between / least_error)
+    build_variance, between = model[10], model[11]
+    build_gain = 0.0
+    for q in range(build_variance.shape[1]):
+        least_error = np.inf
+        for i in range(n):
+            least_error = min(least_error, 2 * build_variance[i, q])
+        build_gain += 0.5 * np.log1p(2 * between[q] / least_error)
     source = np.empty(n * max_joins, np.int64)
     target = np.empty(n * max_joins, np.int64)
     cost = np.empty(n * max_joins)
@@ -151,7 +198,7 @@ def candidates(first, last, max_gap, max_joins, max_looked, model):
             gap = first[j] - last[i] - 1
             if gap > max_gap or (
                 n_kept == max_joins
-                and least_cost(gap, model[4], model[5], model[6], model[7], size_gain) > kept_cost[dearest]
+                and least_cost(gap, model[4], model[5], model[6], model[7], build_gain) > kept_cost[dearest]
             ):
                 break
             value = join_cost(i, j, gap, *model)

@@ -1,4 +1,4 @@
-"""Body length tells animals apart as far as a video's own tracklets say so."""
+"""Body proportions tell animals apart as far as a video's own tracklets say so."""
 
 from __future__ import annotations
 
@@ -32,36 +32,46 @@ def described(tracks):
     return known.nodes, learn_motion(known)
 
 
-def test_sizes_and_their_spread_are_measured():
+def test_animals_of_different_size_stand_apart_by_more_than_their_errors():
     lengths = np.geomspace(50, 100, 9)
     nodes, motion = described(tank(lengths, spread=0.03)[0])
-    np.testing.assert_allclose(nodes.size, np.log(lengths) + 0.03, atol=0.02)
-    assert (nodes.size_variance < 0.01**2).all()
-    np.testing.assert_allclose(motion.size_between, np.var(np.log(lengths), ddof=1), rtol=0.05)
+    order = np.argsort(nodes.build[:, 0])
+    assert order.tolist() in (list(range(9)), list(range(8, -1, -1)))  # the first direction is size
+    assert np.sqrt(nodes.build_variance[:, 0]).max() < np.abs(np.diff(np.sort(nodes.build[:, 0]))).min()
+    np.testing.assert_allclose(motion.build_between[0], np.var(nodes.build[:, 0], ddof=1), rtol=0.1)
+
+
+def test_animals_of_one_size_and_different_build_stand_apart():
+    tracks, animal = tank(np.full(9, 60.0), spread=0.03)
+    xy = tracks.poses.xy.copy()
+    xy[:, 1, 0] += np.linspace(-12, 12, 9)[animal]  # where between the ends the middle lies
+    changed = Poses(tracks.poses.frame, tracks.poses.item, xy, tracks.poses.confidence, tracks.poses.score, tracks.span)
+    nodes, motion = described(Tracks(changed, tracks.track))
+    assert motion.build_between[0] > 10 * nodes.build_variance[:, 0].max()
 
 
 def test_equal_animals_differ_in_nothing():
-    _, motion = described(tank(np.full(9, 60.0), spread=0.03)[0])
-    assert motion.size_between < 0.01**2
+    nodes, motion = described(tank(np.full(9, 60.0), spread=0.03)[0])
+    assert (motion.build_between < 3 * nodes.build_variance.max(axis=0)).all()
 
 
-def test_without_tracklets_to_learn_from_size_says_nothing():
+def test_without_tracklets_to_learn_from_proportions_say_nothing():
     nodes, motion = described(tank([50, 80], spread=0.03, n_frames=25)[0])
-    assert np.isinf(nodes.size_variance).all()
-    assert motion.size_between == 0
+    assert nodes.build.shape == (2, 0)
+    assert motion.build_between.shape == (0,)
 
 
-def test_a_keypoint_alone_has_no_size():
+def test_a_keypoint_alone_has_no_proportions():
     tracks, _ = tank(np.geomspace(50, 100, 9), spread=0.03)
     xy = tracks.poses.xy.copy()
     xy[tracks.track == 3, 1:] = np.nan
     alone = Poses(tracks.poses.frame, tracks.poses.item, xy, tracks.poses.confidence, tracks.poses.score, tracks.span)
     nodes, _ = described(Tracks(alone, tracks.track))
-    assert np.isinf(nodes.size_variance[3])
-    assert np.isfinite(np.delete(nodes.size_variance, 3)).all()
+    assert np.isinf(nodes.build_variance[3]).all()
+    assert np.isfinite(np.delete(nodes.build_variance, 3, axis=0)).all()
 
 
-def test_animals_that_all_vanish_and_come_back_elsewhere_are_known_by_size():
+def test_animals_that_all_vanish_and_come_back_elsewhere_are_known_by_their_build():
     lengths = np.geomspace(40, 120, 9)
     tracklets, animal = tank(lengths, spread=0.03, gap=(95, 160), seed=3, n_frames=260)
     tracks, _ = stitch(tracklets, None, StitchConfig(n_animals=9, count="exact"))
