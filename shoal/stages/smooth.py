@@ -40,9 +40,7 @@ MIN_SEEN = 3  # keypoints that the others are guessed from
 GUESS_FACTOR = 2.0  # a guess's error lasts as long as the keypoint is missing: it counts as so much larger
 LIMITS, LIMIT_ROUNDS = (0.01, 0.99), 8
 ONE_SD, CHI_ONE_SD = 0.683, 2.298  # share of a normal error within one deviation; that share of chi square (2)
-HIDDEN_ERROR = (
-    1.2  # errors that last look like motion: rendered fish (seeds 0-2), 61 % of errors within 1 sd
-)
+HIDDEN_ERROR = 1.2  # errors that last look like motion: rendered fish (seeds 0-2), 61 % of errors within 1 sd
 TRY_EVERY, TRY_FRAMES = 30, (3, 6, 12)
 
 
