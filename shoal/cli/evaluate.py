@@ -19,7 +19,9 @@ def evaluate(
     tracks: Annotated[
         Path | None, typer.Option("--tracks", metavar="FILE", help="true tracks (h5, csv) to judge the run's against")
     ] = None,
-    plot: Annotated[bool, typer.Option("--plot", help="draw labels (+) and predictions (dots) on test images")] = False,
+    plot: Annotated[
+        bool, typer.Option("--plot", help="draw test images; with --tracks: who was taken for whom, when")
+    ] = False,
     config: ConfigFile = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
@@ -32,7 +34,7 @@ def evaluate(
 
     with session(verbose=verbose, quiet=quiet) as on_progress:
         if tracks is not None:
-            found, words = evaluate_tracks(target, tracks), ["render", target]
+            found, words = evaluate_tracks(target, tracks, plot=plot), ["render", target]
         else:
             settings = load_config(config, overrides or ()) if config or overrides else None
             found = evaluate(target, name=name, config=settings, plot=plot, on_progress=on_progress)

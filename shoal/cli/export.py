@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from shoal.cli.options import AsJson, Dest, Quiet, Verbose
+from shoal.cli.options import AsJson, Dest, Quiet, Reflections, Verbose
 from shoal.cli.session import report, session
 
 
@@ -17,6 +17,8 @@ def export(
     pickles: Annotated[bool, typer.Option("--pickles", help="DeepLabCut's four pickles as well")] = False,
     beside_video: Annotated[bool, typer.Option("--beside-video", help="write beside the video, as DeepLabCut")] = False,
     format: Annotated[str, typer.Option("--format", help="dlc: DeepLabCut's h5; onnx: networks")] = "dlc",
+    reflections: Reflections = "mark",
+    smooth: Annotated[bool, typer.Option("--smooth", help="smoothed tracks, gaps filled, as well")] = False,
     size: Annotated[str, typer.Option("--size", metavar="WxH", help="onnx: size of the frames, e.g. 1296x972")] = "",
     dest: Dest = None,
     as_json: AsJson = False,
@@ -30,6 +32,7 @@ def export(
 
     with session(verbose=verbose, quiet=quiet):
         look = {"format": format, "csv": csv, "pickles": pickles, "beside_video": beside_video}
+        look |= {"reflections": reflections, "smooth": smooth}
         if format == "onnx":
             done = for_each(runs, lambda model: (export_model(model, size=size, dest=dest),))
         else:

@@ -21,6 +21,16 @@ Animals = Annotated[
 ]
 
 
+Reflections = Annotated[
+    str,
+    typer.Option(
+        "--reflections",
+        metavar="keep|mark|drop",
+        help="in glass walls: keep = animals like others; mark = tracked apart, never named; drop = in no track",
+    ),
+]
+
+
 def with_animals(overrides: list[str] | None, animals: int | None) -> list[str]:
     """``--animals`` as the settings it stands for; an explicit ``--set`` wins."""
     counted = [f"stitch.n_animals={animals}", "stitch.count=exact"] if animals else []

@@ -7,13 +7,14 @@ from typing import Annotated
 
 import typer
 
-from shoal.cli.options import Animals, AsJson, ConfigFile, Overrides, Quiet, Verbose, with_animals
+from shoal.cli.options import Animals, AsJson, ConfigFile, Overrides, Quiet, Reflections, Verbose, with_animals
 from shoal.cli.session import report, session
 
 
 def track(
     runs: Annotated[list[Path], typer.Argument(help="run folders (VIDEO.shoal)")],
     animals: Animals = None,
+    reflections: Reflections = "",
     config: ConfigFile = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
@@ -24,8 +25,10 @@ def track(
     from shoal.run.batch import for_each, raise_failures
     from shoal.run.steps import change_config, track
 
+    chosen = [f"classify.reflections={reflections}"] if reflections else []
+
     def one(run: Path) -> Path:
-        return track(run, change_config(run, config, with_animals(overrides, animals)))
+        return track(run, change_config(run, config, [*chosen, *with_animals(overrides, animals)]))
 
     with session(verbose=verbose, quiet=quiet):
         done = for_each(runs, one)

@@ -13,6 +13,7 @@ from ruamel.yaml.error import YAMLError
 
 from shoal.config.assemble import AssembleConfig
 from shoal.config.associate import AssociateConfig
+from shoal.config.classify import ClassifyConfig
 from shoal.config.compute import ComputeConfig
 from shoal.config.dataset import DatasetConfig
 from shoal.config.model import ModelConfig
@@ -20,6 +21,7 @@ from shoal.config.predict import PredictConfig
 from shoal.config.render import RenderConfig
 from shoal.config.sample import SampleConfig
 from shoal.config.settings import Settings
+from shoal.config.smooth import SmoothConfig
 from shoal.config.stitch import StitchConfig
 from shoal.config.train import TrainConfig
 from shoal.errors import ConfigError
@@ -38,7 +40,9 @@ class RunConfig(Settings):
     sample: SampleConfig = SampleConfig()
     assemble: AssembleConfig = AssembleConfig()
     associate: AssociateConfig = AssociateConfig()
+    classify: ClassifyConfig = ClassifyConfig()
     stitch: StitchConfig = StitchConfig()
+    smooth: SmoothConfig = SmoothConfig()
     render: RenderConfig = RenderConfig()
     compute: ComputeConfig = ComputeConfig()
 

@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from glob import escape
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Int64
 from numpy import ndarray
 
 from shoal.errors import ArtifactError, InputError, ProjectError
-from shoal.io.artifacts import file_digest, read_entry, read_json, write_atomic, write_json
+from shoal.io.artifacts import file_digest, json_bytes, read_entry, read_json, write_atomic, write_json
 from shoal.io.dlc.detections import read_full, write_full
 from shoal.io.dlc.meta import Meta, read_meta, write_meta
 from shoal.io.dlc.pose_table import row_frames
@@ -35,18 +35,21 @@ from shoal.run.folder import (
     ModelCard,
     TrackColumn,
     base_name,
+    each_span,
     fps_of,
     open_folder,
     plan_spans,
-    read_animals,
     read_card,
     read_config,
+    read_info,
     read_plan,
     read_spans,
     read_tracks,
 )
 from shoal.run.plan import Part, spans
-from shoal.types import Poses, Skeleton, Span, Tracks, select
+from shoal.run.smoothing import smooth_run
+from shoal.stages.classify import REFLECTION
+from shoal.types import TRACK_KINDS, Poses, Skeleton, Span, Tracks, select
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +58,7 @@ EXPORT_BYTES = 4e9
 PICKLE_FRAMES = 200_000
 """A pickle is one dictionary, made at once: beyond this many frames it takes gigabytes."""
 REMEMBERED = "exports.json"
-Kind = Literal["full", "meta", "assemblies", "poses", "tracklets", "tracks"]
+Kind = Literal["full", "meta", "assemblies", "poses", "tracklets", "tracks", "smoothed"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +100,7 @@ def dlc_file(base: Path, kind: Kind, *, method: str = "ellipse", filtered: bool 
     suffix = {
         "full": "_full.pickle", "meta": "_meta.pickle", "assemblies": "_assemblies.pickle", "poses": ".h5",
         "tracklets": f"{SUFFIXES[method]}.pickle", "tracks": f"{SUFFIXES[method]}{'_filtered' * filtered}.h5",
+        "smoothed": f"{SUFFIXES[method]}_smoothed.h5",
     }[kind]  # fmt: skip
     return Path(f"{base}{suffix}")
 
@@ -111,6 +115,7 @@ def write_dlc_files(
     method: str = "ellipse",
     csv: bool = False,
     names: Sequence[str] = (),
+    reflections: str = "mark",
 ) -> tuple[Path, ...]:
     """Write a run's tables in DLC's files.
 
@@ -119,10 +124,12 @@ def write_dlc_files(
         base: name that all files begin with; empty = the video's stem and which part of it.
         scorer: first column level; empty = ``shoal_<model>``, or the name of DLC's snapshot.
         dest: folder; None = ``export/`` of the run folder.
-        what: which files; ``poses`` is ``<base>.h5``.
+        what: which files; ``poses`` is ``<base>.h5``, ``smoothed`` ``<base>_el_smoothed.h5``.
         method: names the tracklet and track files.
         csv: csv twins of h5 files.
         names: of animals, for the columns of tracks; empty = the project's individuals.
+        reflections: ``mark`` gives their tracks the columns that the animals leave free, and writes
+            ``<base>_el_kinds.json`` beside a file that has any; ``keep`` without that; ``drop`` leaves them out.
 
     Returns:
         The files.
@@ -136,7 +143,8 @@ def write_dlc_files(
     stem = Path(dest or run_dir / "export") / (base or base_name(run_dir))
     scorer = scorer or _scorer(card)
     crop = read_config(run_dir).predict.crop
-    writers: dict[Path, Callable[[Path], None]] = {}
+    writers: dict[Path, Callable[[Path], Any]] = {}
+    number = _exported_tracks(run_dir, card, reflections) if "tracks" in what else np.full(1, -1)
     unique: Poses | None = None
     if {"full", "assemblies", "tracklets"} & set(what):
         unique = _unique(run_dir, card, crop)
@@ -168,11 +176,22 @@ def write_dlc_files(
         for twin in [path, path.with_name(f"{path.name[:-3]}.csv")] if csv else [path]:
             if kind == "poses":
                 writers[twin] = lambda aside: _write_run_poses(aside, run_dir, card, scorer)
+            elif kind == "smoothed":
+                writers[twin] = lambda aside: _write_run_tracks(
+                    aside, run_dir, card, scorer=scorer, names=names or card.individuals, is_smooth=True,
+                    number=_exported_tracks(run_dir, card, "drop"),
+                )  # fmt: skip
             elif kind == "tracks":
                 writers[twin] = lambda aside: _write_run_tracks(
-                    aside, run_dir, card, scorer=scorer, names=names or card.individuals
+                    aside, run_dir, card, scorer=scorer, names=names or card.individuals, number=number
                 )
-    files = sorted(writers, key=lambda path: path.suffix == ".csv")
+    about_tracks = (
+        _kinds(run_dir, number, names or card.individuals) if reflections == "mark" and "tracks" in what else b""
+    )
+    if about_tracks:
+        path = dlc_file(stem, "tracks", method=method)
+        writers[path.with_name(f"{path.stem}_kinds.json")] = lambda aside: aside.write_bytes(about_tracks)
+    files = sorted(writers, key=lambda path: path.suffix in (".csv", ".json"))
     for path in files:
         if path.is_file() and not is_ours(run_dir, path, unknown=True):
             log.warning("%s: replaces %s, which somebody changed since", run_dir.name, path)
@@ -248,18 +267,20 @@ def _unique(
     return _from_crop(read_spans(run_dir, "unique", Poses, start=start, stop=stop), crop)
 
 
-def _write_run_tracks(path: Path, run_dir: Path, card: ModelCard, *, scorer: str, names: Sequence[str]) -> None:
+def _write_run_tracks(
+    path: Path, run_dir: Path, card: ModelCard, *, scorer: str, names: Sequence[str], number: Int64[ndarray, "C"],
+    is_smooth: bool = False,
+) -> None:  # fmt: skip
     """Tracks span by span: only one span is in memory."""
     crop = read_config(run_dir).predict.crop
-    number = _exported_tracks(run_dir, card)
     n_tracks = int(number.max(initial=-1)) + 1
 
     def parts() -> Iterator[tuple[Tracks, Poses | None]]:
         yield from _before(run_dir, card)
-        for start, stop in plan_spans(run_dir):
-            tracks = read_animals(run_dir, start=start, stop=stop)
+        for tracks in (found.tracks for found in smooth_run(run_dir)) if is_smooth else each_span(run_dir):
             track = np.where(tracks.track >= 0, number[tracks.track], -1)
-            yield _tracks_from_crop(Tracks(tracks.poses, track), crop), _unique(run_dir, card, crop, start, stop)
+            unique = _unique(run_dir, card, crop, *tracks.span)
+            yield _tracks_from_crop(Tracks(tracks.poses, track), crop), unique
 
     individuals = name_tracks(names, n_tracks)
     write_track_parts(path, parts(), skeleton=card.skeleton, individuals=individuals, scorer=scorer, key=TRACKS_KEY)
@@ -279,8 +300,11 @@ def shifted(poses: Poses, by: tuple[int, int]) -> Poses:
     return replace(poses, xy=poses.xy + np.array(by, np.float32)) if by != (0, 0) else poses
 
 
-def _exported_tracks(run_dir: Path, card: ModelCard) -> Int64[ndarray, "C"]:
-    """Column of each track, -1 = none: of very many tracks only the longest fit into a table."""
+def _exported_tracks(run_dir: Path, card: ModelCard, reflections: str = "mark") -> Int64[ndarray, "C"]:
+    """Column of each track, -1 = none: animals, then reflections, as many as were asked for.
+
+    Of very many tracks only the longest fit into a table.
+    """
     n_animals, all_spans = read_config(run_dir).stitch.n_animals, plan_spans(run_dir)
     length = np.zeros(0, np.int64)
     for start, stop in all_spans:
@@ -288,19 +312,40 @@ def _exported_tracks(run_dir: Path, card: ModelCard) -> Int64[ndarray, "C"]:
         here = np.bincount(track[track >= 0], minlength=len(length))
         here[: len(length)] += length
         length = here
-    length = length[: n_animals or None]
+    info = read_info(run_dir)
+    reflected = np.isin(np.arange(len(length)), info.track[info.kind == REFLECTION])
+    animals, images = np.flatnonzero(~reflected & (length > 0))[: n_animals or None], np.flatnonzero(reflected)
+    longest = images[np.argsort(-length[images], kind="stable")]
+    free = n_animals - len(animals) if n_animals else len(images)
+    chosen = np.r_[animals, np.sort(longest[: max(free, 0)])] if reflections != "drop" else animals
     n_frames = all_spans[-1][1]
     n_kept = max(1, int(EXPORT_BYTES / max(n_frames * card.skeleton.n_keypoints * 3 * 8, 1)))
-    if len(length) <= n_kept:
-        return np.arange(max(len(length), 1)) if len(length) else np.full(1, -1)
-    kept = np.sort(np.argsort(-length, kind="stable")[:n_kept])
-    number = np.full(len(length), -1)
-    number[kept] = np.arange(len(kept))
+    number = np.full(max(len(length), 1), -1)
+    if len(chosen) <= n_kept:
+        number[chosen] = np.arange(len(chosen))
+        return number
+    kept = np.sort(np.argsort(-length[chosen], kind="stable")[:n_kept])
+    number[chosen[kept]] = np.arange(len(kept))
     log.warning(
         "%s: a table of %d tracks would be too large; the %d longest are exported (--animals N says how many)",
-        run_dir.name, len(length), len(kept),
+        run_dir.name, len(chosen), len(kept),
     )  # fmt: skip
     return number
+
+
+def _kinds(run_dir: Path, number: Int64[ndarray, "C"], names: Sequence[str]) -> bytes:
+    """What each column of tracks is, as JSON; empty if all are animals."""
+    info = read_info(run_dir)
+    shown = [c for c in range(len(info.track)) if number[c] >= 0]
+    if not info.kind[shown].any():
+        return b""
+    columns = name_tracks(names, int(number.max()) + 1)
+    return json_bytes({
+        columns[number[c]]: {
+            "kind": TRACK_KINDS[info.kind[c]], "probability": round(float(info.probability[c]), 4),
+            "first": int(info.first[c]), "last": int(info.last[c]), "rows": int(info.n[c]),
+        } for c in shown
+    })  # fmt: skip
 
 
 def remember(run_dir: Path, files: Sequence[Path]) -> None:
@@ -378,7 +423,10 @@ def _of_run(run_dir: Path, what: str, path: Path) -> DlcResult:
     if what == "poses":
         table = read_spans(run_dir, "poses", Poses)
     else:
-        table = read_tracks(run_dir, kind="tracklets") if what == "tracklets" else read_animals(run_dir)
+        table = read_tracks(run_dir, kind="tracklets" if what == "tracklets" else "tracks")
+        if what == "tracks":
+            number = _exported_tracks(run_dir, card)
+            table = Tracks(table.poses, np.where(table.track >= 0, number[table.track], -1))
     unique = Poses.empty(table.span, 0)
     if card.skeleton.unique:
         unique = read_spans(run_dir, "unique", Poses)

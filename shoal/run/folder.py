@@ -21,11 +21,12 @@ from shoal.errors import ArtifactError, VideoError
 from shoal.io.artifacts import json_bytes, load_table, read_json, span_name, write_atomic, write_json, write_once
 from shoal.io.video import VideoInfo, probe
 from shoal.run.plan import Part, part_name, spans
-from shoal.types import Poses, Skeleton, Span, Tracks, column, concatenate
+from shoal.types import Poses, Skeleton, Span, TrackInfo, Tracks, column, concatenate
 
 log = logging.getLogger(__name__)
 
 SUFFIX = ".shoal"
+TRACK_INFO = "track_info.npz"
 CLAIMS_TRIED = 20
 T = TypeVar("T")
 
@@ -314,12 +315,18 @@ def each_span(run_dir: Path, *, kind: str = "tracks") -> Iterator[Tracks]:
 
 
 def read_animals(run_dir: Path, *, start: int = 0, stop: int | None = None) -> Tracks:
-    """Tracks as results show them: leftovers beyond a known number of animals belong to no track."""
+    """Tracks as results show them: reflections, and leftovers beyond a known number of animals, belong to no track."""
     tracks = read_tracks(run_dir, start=start, stop=stop)
-    n_animals = read_config(run_dir).stitch.n_animals
-    if not n_animals:
-        return tracks
-    return Tracks(tracks.poses, np.where(tracks.track < n_animals, tracks.track, -1))
+    n_animals, info = read_config(run_dir).stitch.n_animals, read_info(run_dir)
+    is_named = np.r_[np.isin(np.arange(tracks.n_tracks), info.track[info.kind > 0], invert=True), False]
+    is_named[n_animals or tracks.n_tracks :] = False
+    return Tracks(tracks.poses, np.where(is_named[tracks.track], tracks.track, -1))
+
+
+def read_info(run_dir: Path) -> TrackInfo:
+    """What each track is; none of them is said to be anything in folders of before there were reflections."""
+    path = run_dir / TRACK_INFO
+    return load_table(path, TrackInfo) if path.is_file() else TrackInfo(*(np.zeros(0) for _ in range(6)))
 
 
 def _read_span(run_dir: Path, kind: str, table: type[T], span: Span) -> T:

@@ -33,7 +33,7 @@ def plot_training(run_dir: Path) -> Path | None:
     scores = [(line["epoch"], line["mAP"]) for line in lines if "mAP" in line]
     if not losses:
         return None
-    figure = _figure(7, 4)
+    figure = blank_figure(7, 4)
     axis = figure.subplots()
     axis.plot(*zip(*losses, strict=True), color="tab:gray", label="loss")
     axis.set(xlabel="epoch", ylabel="training loss", ylim=(0, None))
@@ -42,7 +42,7 @@ def plot_training(run_dir: Path) -> Path | None:
         other.plot(*zip(*scores, strict=True), color="tab:blue", marker=".", label="test mAP")
         other.set_ylim(0, 100)
         other.set_ylabel("mAP on test frames", color="tab:blue")
-    return _save(figure, run_dir / "curves.png")
+    return save_figure(figure, run_dir / "curves.png")
 
 
 def plot_run(run_dir: Path, dest: Path | None = None) -> list[Path]:
@@ -55,8 +55,8 @@ def plot_run(run_dir: Path, dest: Path | None = None) -> list[Path]:
     folder = Path(dest or run_dir / "export")
     size = (about["width"], about["height"])
     return [
-        _save(_timeline(tracks, names, float(fps_of(about))), folder / "timeline.png"),
-        _save(_trajectories(tracks, names, size), folder / "trajectories.png"),
+        save_figure(_timeline(tracks, names, float(fps_of(about))), folder / "timeline.png"),
+        save_figure(_trajectories(tracks, names, size), folder / "trajectories.png"),
     ]
 
 
@@ -111,7 +111,7 @@ def plot_trajectories(
         figures = _four(dense[:, wanted], [parts[k] for k in wanted], [colors[k] for k in wanted], pcutoff, linewidth)
         for kind, figure in figures.items():
             figure.set_dpi(resolution)
-            written.append(_save(figure, folder / f"{kind}{suffix}{name}{imagetype}"))
+            written.append(save_figure(figure, folder / f"{kind}{suffix}{name}{imagetype}"))
     return written
 
 
@@ -123,8 +123,8 @@ def _four(
     linewidth: float,
 ) -> dict[str, Figure]:
     """The four pictures of one individual."""
-    figures = {"trajectory": _figure(6, 4.5), "plot": _figure(10, 4), "plot-likelihood": _figure(10, 3)}
-    figures["hist"] = _figure(6, 4)
+    figures = {"trajectory": blank_figure(6, 4.5), "plot": blank_figure(10, 4), "plot-likelihood": blank_figure(10, 3)}
+    figures["hist"] = blank_figure(6, 4)
     axes = {kind: figure.subplots() for kind, figure in figures.items()}
     frames = np.arange(len(dense))
     for k, (name, color) in enumerate(zip(names, colors, strict=True)):
@@ -153,7 +153,7 @@ def _four(
 def _timeline(tracks: Tracks, names: Sequence[str], fps: float) -> Figure:
     """When each track is seen: one row per track, in the colours of the labelled video."""
     n_rows = min(tracks.n_tracks, MAX_ROWS)
-    figure = _figure(10, 1.2 + 0.28 * max(n_rows, 1))
+    figure = blank_figure(10, 1.2 + 0.28 * max(n_rows, 1))
     axis = figure.subplots()
     for number in range(n_rows):
         frames = tracks.poses.frame[tracks.track == number]
@@ -161,8 +161,8 @@ def _timeline(tracks: Tracks, names: Sequence[str], fps: float) -> Figure:
         first = frames[np.r_[0, cuts + 1]] if len(frames) else frames
         last = frames[np.r_[cuts, len(frames) - 1]] if len(frames) else frames
         bars = [(a / fps, (b - a + 1) / fps) for a, b in zip(first.tolist(), last.tolist(), strict=True)]
-        axis.broken_barh(bars, (number - 0.4, 0.8), color=_rgb(number))
-    axis.set_yticks(range(n_rows), [_name(names, number) for number in range(n_rows)])
+        axis.broken_barh(bars, (number - 0.4, 0.8), color=color_rgb(number))
+    axis.set_yticks(range(n_rows), [track_name(names, number) for number in range(n_rows)])
     axis.set(xlim=(tracks.span[0] / fps, tracks.span[1] / fps), ylim=(max(n_rows, 1) - 0.5, -0.5), xlabel="seconds")
     left_out = tracks.n_tracks - n_rows
     axis.set_title(f"when each animal is tracked{f' ({left_out} more tracks not shown)' if left_out else ''}")
@@ -172,7 +172,7 @@ def _timeline(tracks: Tracks, names: Sequence[str], fps: float) -> Figure:
 def _trajectories(tracks: Tracks, names: Sequence[str], size: tuple[int, int]) -> Figure:
     """Where each track went, in frame pixels."""
     width, height = size
-    figure = _figure(9, 9 * height / width + 0.6)
+    figure = blank_figure(9, 9 * height / width + 0.6)
     axis = figure.subplots()
     seen = np.asarray(np.isfinite(tracks.poses.xy).all(axis=2))
     total = np.where(seen[..., None], tracks.poses.xy, 0).sum(axis=1)
@@ -184,15 +184,16 @@ def _trajectories(tracks: Tracks, names: Sequence[str], size: tuple[int, int]) -
             continue
         jumps = np.flatnonzero(np.diff(tracks.poses.frame[rows]) > 1) + 1
         for part in np.split(centre[rows], jumps):
-            axis.plot(part[:, 0], part[:, 1], color=_rgb(number), linewidth=0.8)
-        axis.plot([], [], color=_rgb(number), label=_name(names, number))
+            axis.plot(part[:, 0], part[:, 1], color=color_rgb(number), linewidth=0.8)
+        axis.plot([], [], color=color_rgb(number), label=track_name(names, number))
     axis.set(xlim=(0, width), ylim=(height, 0), xlabel="x (px)", ylabel="y (px)", aspect="equal", facecolor="0.25")
     if 0 < tracks.n_tracks <= 20:
         axis.legend(fontsize=7, loc="upper right", ncols=2)
     return figure
 
 
-def _figure(width: float, height: float) -> Figure:
+def blank_figure(width: float, height: float) -> Figure:
+    """A white figure, inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -201,14 +202,17 @@ def _figure(width: float, height: float) -> Figure:
     return figure
 
 
-def _save(figure: Any, path: Path) -> Path:
+def save_figure(figure: Any, path: Path) -> Path:
+    """Write a picture; the same picture gives the same bytes."""
     write_atomic(path, lambda aside: figure.savefig(aside, metadata={"Software": "shoal"}))
     return path
 
 
-def _rgb(number: int) -> tuple[float, ...]:
+def color_rgb(number: int) -> tuple[float, ...]:
+    """A track's colour in labelled videos, 0-1."""
     return tuple(channel / 255 for channel in color_of(number))
 
 
-def _name(names: Sequence[str], number: int) -> str:
+def track_name(names: Sequence[str], number: int) -> str:
+    """As the files of tracks name it."""
     return names[number] if number < len(names) else f"individual{number + 1}"

@@ -9,18 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from shoal.errors import InputError, ShoalError
-from shoal.io.artifacts import fingerprint, is_done, read_entry
+from shoal.io.artifacts import is_done, read_entry
 from shoal.io.dlc.config_file import read_config as read_dlc_config
 from shoal.io.dlc.pose_table import split_path
 from shoal.io.dlc.project import find_videos
 from shoal.io.video import probe, promised_frames
 from shoal.run.folder import SUFFIX, folders_of, open_folder, plan_spans, read_card, read_config, read_part
+from shoal.run.kinds import track_prints
 from shoal.run.plan import Part, adjoining, looked_at, missing
 from shoal.run.predict import fingerprints
 from shoal.run.running import look
 from shoal.run.videos import videos_in
-from shoal.stages import associate as associating
-from shoal.stages import stitch as stitching
 from shoal.types import Span
 
 Row = dict[str, Any]
@@ -143,9 +142,7 @@ def _status(run_dir: Path) -> Row:
     seconds, frames = sum(s for _, s in timed), _n_frames([span for span, _ in timed], part)
     row["seconds"] = round(seconds, 1)
     row["seconds_left"] = 0.0 if not left else round(n_left * seconds / frames, 1) if frames else None
-    linked = fingerprint("associate", associating.VERSION, config.associate, inputs=[prints.assemble])
-    joined = fingerprint("stitch", stitching.VERSION, config.stitch, inputs=[linked])
-    is_tracked = not left and is_done(run_dir, "stitch", joined)
+    is_tracked = not left and is_done(run_dir, "stitch", track_prints(config, prints.assemble)[-1])
     row["state"] = "unfinished" if left else "tracked" if is_tracked else "analyzed"
     if is_tracked and (entry := read_entry(run_dir, "stitch")):
         row["tracks"] = entry["counts"]["tracks"]

@@ -10,16 +10,17 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
 from shoal.config.assemble import suit_dlc
+from shoal.config.classify import Reflections
 from shoal.config.predict import PredictConfig
 from shoal.config.run import RunConfig, load_config
 from shoal.errors import ArtifactError, InputError, Stopped
 from shoal.io.artifacts import (
     drop_entry,
-    fingerprint,
     is_done,
     load_table,
     read_entry,
@@ -32,6 +33,7 @@ from shoal.io.stopping import stop_requests
 from shoal.io.video import VideoInfo, frame_at, probe
 from shoal.run.engine import Engine, load_engine
 from shoal.run.folder import (
+    TRACK_INFO,
     TrackColumn,
     claim_folder,
     each_span,
@@ -48,6 +50,7 @@ from shoal.run.folder import (
     write_plan,
     write_video,
 )
+from shoal.run.kinds import classify_run, stitch_kinds, track_prints
 from shoal.run.plan import Part, by_frame, by_look, chunk_size, looked_at, missing, part_name, spans
 from shoal.run.predict import Prints, fingerprints, measure_speed, peak_cap, predict, reassemble
 from shoal.run.running import working
@@ -165,14 +168,15 @@ def track(run_dir: Path, config: RunConfig | None = None) -> Path:
             hint=f"`shoal analyze {about['path']}` finishes it",
         )
     write_config(run_dir, config)
-    linked = fingerprint("associate", associating.VERSION, config.associate, inputs=[prints.assemble])
-    joined = fingerprint("stitch", stitching.VERSION, config.stitch, inputs=[linked])
+    linked, known, joined = track_prints(config, prints.assemble)
     if is_done(run_dir, "associate", linked) and is_done(run_dir, "stitch", joined):
         return run_dir
     with working(run_dir, "track"):
         if not is_done(run_dir, "associate", linked):
             _associate(run_dir, config, all_spans, linked, prints)
-        _stitch(run_dir, config, all_spans, joined, linked)
+        if not is_done(run_dir, "classify", known):
+            classify_run(run_dir, config, known, linked)
+        _stitch(run_dir, config, all_spans, joined, known)
     return run_dir
 
 
@@ -195,6 +199,8 @@ def export(
     csv: bool = False,
     pickles: bool = False,
     beside_video: bool = False,
+    reflections: str = "mark",
+    smooth: bool = False,
 ) -> tuple[Path, ...]:
     """Write poses and tracks as DeepLabCut's files: ``<stem>.h5`` and ``<stem>_el.h5``.
 
@@ -205,6 +211,10 @@ def export(
         csv: write csv files as well.
         pickles: write ``_full``, ``_meta``, ``_assemblies`` and ``_el`` pickles as well.
         beside_video: write beside the video, where DeepLabCut looks for them.
+        reflections: ``mark`` writes their tracks after the animals', as far as there are names, and a file that says
+            which they are; ``keep`` without that file; ``drop`` leaves them out.
+        smooth: write smoothed tracks as well, gaps filled: ``<stem>_el_smoothed.h5``; with standard deviations they lie
+            in ``smooth/`` of the run folder.
 
     Returns:
         The files.
@@ -213,14 +223,18 @@ def export(
         ArtifactError: not tracked yet.
         InputError: unknown format.
     """
-    from shoal.run.dlc_files import write_dlc_files
+    from shoal.run.dlc_files import Kind, write_dlc_files
 
     if format != "dlc":
         raise InputError(f"expected format dlc, got '{format}'")
+    if reflections not in get_args(Reflections):
+        raise InputError(f"expected reflections {', '.join(get_args(Reflections))}, got '{reflections}'")
     run_dir = Path(run_dir)
     folder = Path(open_folder(run_dir)["path"]).parent if beside_video else dest
-    more = ("full", "meta", "assemblies", "tracklets") if pickles else ()
-    return write_dlc_files(run_dir, dest=folder, what=("poses", "tracks", *more), csv=csv)
+    smoothed: tuple[Kind, ...] = ("smoothed",) if smooth else ()
+    more: tuple[Kind, ...] = ("full", "meta", "assemblies", "tracklets") if pickles else ()
+    what: tuple[Kind, ...] = ("poses", "tracks", *smoothed, *more)
+    return write_dlc_files(run_dir, dest=folder, what=what, csv=csv, reflections=reflections)
 
 
 def find_part(info: VideoInfo, config: PredictConfig) -> Part:
@@ -359,7 +373,7 @@ def _halfway(run_dir: Path, config: RunConfig, expected: str) -> Halfway | None:
     return replace(found, state=replace(found.state, config=config.associate, cuts=list(found.state.cuts)))
 
 
-def _stitch(run_dir: Path, config: RunConfig, all_spans: Sequence[Span], expected: str, linked: str) -> None:
+def _stitch(run_dir: Path, config: RunConfig, all_spans: Sequence[Span], expected: str, known: str) -> None:
     """Tracks from what two passes over the tracklets say; then their numbers span by span."""
     began, part = time.perf_counter(), read_part(run_dir)
 
@@ -367,10 +381,12 @@ def _stitch(run_dir: Path, config: RunConfig, all_spans: Sequence[Span], expecte
         for tracklets in each_span(run_dir, kind="tracklets"):
             yield Tracks(by_look(tracklets.poses, part), tracklets.track)
 
-    number, joins = stitching.solve(tracklets_by_look, None, config.stitch)
+    number, joins = stitch_kinds(
+        run_dir, config, tracklets_by_look, lambda parts, counted: stitching.solve(parts, None, counted)
+    )
     drop_entry(run_dir, "stitch")
     joins = by_frame(joins, part)
-    outputs: list[Path] = []
+    outputs: list[Path] = [run_dir / TRACK_INFO]
     for span in all_spans:
         tracklets = read_tracks(run_dir, kind="tracklets", start=span[0], stop=span[1])
         column = TrackColumn(stitching.relabel(tracklets, number).track, span)
@@ -382,7 +398,7 @@ def _stitch(run_dir: Path, config: RunConfig, all_spans: Sequence[Span], expecte
     limit = config.stitch.n_animals if config.stitch.count != "unknown" and config.stitch.n_animals else len(number)
     counts = {"tracks": int((found < limit).sum()), "leftovers": int((found >= limit).sum()), "decisions": len(joins)}
     write_entry(
-        run_dir, "stitch", fingerprint=expected, outputs=outputs, inputs={"associate": linked},
+        run_dir, "stitch", fingerprint=expected, outputs=outputs, inputs={"classify": known},
         seconds=time.perf_counter() - began, counts=counts,
     )  # fmt: skip
 

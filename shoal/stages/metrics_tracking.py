@@ -238,6 +238,12 @@ def _clear(c: Comparison) -> dict[str, float]:
     }
 
 
+def clear_pairs(c: Comparison) -> tuple[Int64[ndarray, "Q"], Int64[ndarray, "Q"], Int64[ndarray, "Q"]]:
+    """Frame, row of truth and row of prediction of every match that CLEAR counts."""
+    _, frame, pairs = _clear_matches(c)
+    return frame, c.truth_row[pairs], c.row[pairs]
+
+
 def _clear_matches(c: Comparison) -> tuple[Int64[ndarray, "F"], Int64[ndarray, "Q"], Int64[ndarray, "Q"]]:
     """Frames with both truth and prediction; frame and pair number of each match."""
     frames = np.asarray(np.intersect1d(c.truth_frame, c.frame), np.int64)

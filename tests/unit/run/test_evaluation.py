@@ -39,7 +39,18 @@ def test_one_swap_is_two_switches(run_dir):
     found = evaluate_tracks(run_dir, truth)
     assert found["tracking"]["switches"] == 2 and found["tracking"]["IDF1"] == 0.5
     assert found["tracking"]["recall"] == found["tracking"]["precision"] == 1
+    assert found["tracking"]["first_swap_s"] == 0.5 and found["tracking"]["switches_elsewhere"] == 2
+    assert [(row["name"], row["tracks"], row["swaps"]) for row in found["animals"]] == [("a", 2, 1), ("b", 2, 1)]
+    assert found["switches"][0] == {
+        "frame": 5, "seconds": 0.5, "lost": 4, "animal": "a", "before": "a", "after": "b", "is_crossing": False,
+        "is_swap": True,
+    }  # fmt: skip
+    (picture,) = evaluate_tracks(run_dir, truth, plot=True)["files"]
+    assert picture.endswith("identities.png")
     text = format_scores(found)
+    assert "first after: 0.5 s" in text and any(
+        line.split()[:4] == ["a", "100.0%", "2", "1"] for line in text.splitlines()
+    )
     assert "switches                 2" in text and "2 tracks for 2 animals" in text
 
 

@@ -13,14 +13,18 @@ import pytest
 
 from shoal.config.assemble import AssembleConfig
 from shoal.config.associate import AssociateConfig
+from shoal.config.classify import ClassifyConfig
 from shoal.config.sample import SampleConfig
+from shoal.config.smooth import SmoothConfig
 from shoal.config.stitch import StitchConfig
-from shoal.stages import assemble, associate, sampling, stitch
-from shoal.types import Detections, Poses
+from shoal.stages import assemble, associate, classify, sampling, smooth, stitch
+from shoal.types import Detections, Poses, Tracks, select
 
 DIGESTS = {
     "assemble": (4, "d0028edbcd0e059d"),
     "associate": (3, "da648ec8ccf3850c"),
+    "classify": (1, "8a73bed1770a5c09"),
+    "smooth": (1, "1d69780a537a79bc"),
     "stitch": (3, "3ecb4c603c5e4090"),
     "sampling": (1, "2d3211a2547efc5b"),
 }
@@ -67,14 +71,32 @@ def peaks():
     return detections, edges
 
 
+def reflected():
+    """The same animals and their images in a wall at x = 440, as tracks 4 to 7."""
+    poses = swimmers()
+    animal = np.round((poses.score - 0.5) / 0.1).astype(int)
+    image = poses.xy.copy()
+    image[..., 0] = 440 + 0.85 * (440 - image[..., 0])
+    frame = np.r_[poses.frame, poses.frame]
+    order = np.argsort(frame, kind="stable")
+    xy, track = np.concatenate([poses.xy, image])[order], np.r_[animal, animal + 4][order]
+    item = np.arange(len(frame)) - np.searchsorted(frame[order], frame[order])
+    table = Poses(frame[order], item, xy, np.ones(xy.shape[:2]), np.ones(len(frame)), (0, 300))
+    return Tracks(table, track)
+
+
 def results():
     detections, edges = peaks()
     poses = swimmers()
     tracklets, cuts = associate.associate(poses, AssociateConfig())
+    info = classify.classify(reflected(), np.arange(5), ClassifyConfig())
+    filled = smooth.smooth(select(reflected(), reflected().poses.frame % 7 > 1), SmoothConfig())
     tracks, decisions = stitch.stitch(tracklets, None, StitchConfig(n_animals=4, count="exact"))
     return {
         "assemble": [assemble.assemble(detections, edges, AssembleConfig(), n_keypoints=5)[1]],
         "associate": [tracklets.track, cuts.frame, cuts.source, cuts.target, cuts.reason],
+        "classify": [info.kind, info.first, info.last, info.n],
+        "smooth": [filled.tracks.poses.frame, filled.tracks.track, filled.is_filled],
         "stitch": [tracks.track, decisions.frame, decisions.source, decisions.target, decisions.reason],
         "sampling": [sampling.worth_keeping(poses, SampleConfig())],
     }
@@ -88,7 +110,9 @@ def digests():
     }
 
 
-@pytest.mark.parametrize("module", [assemble, associate, stitch, sampling], ids=lambda m: m.__name__.split(".")[-1])
+@pytest.mark.parametrize(
+    "module", [assemble, associate, classify, smooth, stitch, sampling], ids=lambda m: m.__name__.split(".")[-1]
+)
 def test_results_change_only_with_the_version(module, digests):
     name = module.__name__.split(".")[-1]
     assert (module.VERSION, digests[name]) == DIGESTS[name]
