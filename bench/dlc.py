@@ -73,6 +73,11 @@ def bar_a(work: Path, args: argparse.Namespace) -> Bar:
     figures = {"aquarium": _guide(*_aquarium(work, quick=args.quick), args)}
     if not args.quick:
         figures["zebrafish8_a"] = _guide(*_zebrafish(work), args)
+    if args.publish:
+        for name, found in figures.items():
+            (ROOT / "docs" / "guides" / f"console_{name}.txt").write_text(found["console"])
+    for found in figures.values():
+        del found["console"]
     holds = all(f["runs"] and not f["lines lacking"] and not f["files lacking"] for f in figures.values())
     return _bar(figures, "every step to the labelled video, the guide's lines and files", holds=holds)
 
@@ -105,21 +110,21 @@ def _guide(config: Path, video: Path, args: argparse.Namespace) -> dict[str, Any
     from shoal.io.dlc.pytorch_config import read_pytorch_config, update_pytorch_config, write_pytorch_config
     from shoal.io.dlc.training_set import find_shuffle
 
-    shown: list[str] = []
+    console = video.parent / "console.txt"
+    console.parent.mkdir(exist_ok=True)
     seconds: dict[str, float] = {}
     runs = True
     for name, text in (("dataset", DATASET), ("rest", REST)):
         script = video.parent / f"{name}.py"
-        script.parent.mkdir(exist_ok=True)
         text = text.format(config=config, video=video, kind=video.suffix)
         script.write_text(text.replace("import deeplabcut\n", "import shoal.deeplabcut as deeplabcut\n", 1))
         began = time.perf_counter()
-        done = subprocess.run(
-            [sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-        )  # fmt: skip
+        with console.open("w" if name == "dataset" else "a") as shown:  # to be followed while it works
+            done = subprocess.run(
+                [sys.executable, script], stdout=shown, stderr=subprocess.STDOUT, check=False,
+                env=os.environ | {"PYTHONPATH": str(ROOT)},
+            )  # fmt: skip
         seconds[name] = round(time.perf_counter() - began, 1)
-        shown.append(done.stdout)
         runs &= done.returncode == 0
         if name == "dataset" and runs:
             path = find_shuffle(config).config_path
@@ -127,15 +132,23 @@ def _guide(config: Path, video: Path, args: argparse.Namespace) -> dict[str, Any
             changed = SMALL if args.quick else REAL | {"train_settings.epochs": args.epochs}
             update_pytorch_config(content, changed)
             write_pytorch_config(path, content)
-    output = "".join(shown)
-    (video.parent / "console.txt").write_text(output)
+    output = neutral(console.read_text(), config.parents[1])
     made = [p.name for p in video.parent.iterdir() if p.name.startswith(f"{video.stem}DLC_")]
     return {
-        "runs": runs, "seconds": seconds, "last line": output.strip().rpartition("\n")[2],
+        "console": output, "runs": runs, "seconds": seconds, "last line": output.strip().rpartition("\n")[2],
         "lines lacking": [line for line in LINES if line not in output],
         "files lacking": [end for end in FILES if not any(name.endswith(end) for name in made)],
         "evaluation": [line.strip() for line in output.splitlines() if line.startswith(("train ", "test "))],
     }  # fmt: skip
+
+
+def neutral(text: str, work: Path) -> str:
+    """Paths below ``work`` without it.
+
+    >>> neutral(f"wrote {Path('A').absolute()}/clip.h5", Path("A"))
+    'wrote clip.h5'
+    """
+    return text.replace(f"{work.absolute()}/", "")
 
 
 def bar_b(work: Path, args: argparse.Namespace) -> Bar:
@@ -227,6 +240,7 @@ def main() -> int:
     parser.add_argument("--only", default="ABCDE", help="letters of the bars to measure")
     parser.add_argument("--epochs", type=int, default=60, help="A: of the real training")
     parser.add_argument("--peers", action="store_true", help="B, C: run DeepLabCut instead of trusting stored answers")
+    parser.add_argument("--publish", action="store_true", help="A: put the console output into docs/guides")
     parser.add_argument("--work", type=Path, help="keep what is made here")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()

@@ -229,6 +229,7 @@ def compare_on(net: str, root: Path, rows: Sequence[int] | ndarray) -> dict[str,
         "shoal_as_good": scores["shoal"]["mAP"] >= scores["dlc"]["mAP"],  # to the two digits that DeepLabCut gives
         "half_pixel_px": HALF_PIXEL_PX.get(net, 0.0), **peaks_per_keypoint(seen),
         "dlc_rules": by_rules, "shoal": own, "scores": scores,
+        "per_animal": compare_animals(seen.truth, theirs, seen.predicted),
         "frames_that_differ": judge(own["frames_that_differ"], images, seen.truth, theirs, seen.predicted),
     }  # fmt: skip
 
@@ -268,6 +269,40 @@ def match(theirs: Poses, mine: Poses) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def compare_animals(truth: Poses, theirs: Poses, mine: Poses) -> dict[str, float]:
+    """Of how many labelled animals the two have the same error, each predicted animal given to one labelled one.
+
+    ``rmse_dlc``, ``rmse_here``: over the animals that both found. The usual rmse is over those that each found itself,
+    so that a hidden animal that only one of them finds worsens its mean.
+    """
+    (theirs_px, n_theirs), (mine_px, n_mine) = (_errors(truth, poses) for poses in (theirs, mine))
+    errors = theirs_px, mine_px
+    both = np.isfinite(theirs_px) & np.isfinite(mine_px)
+    with np.errstate(invalid="ignore"):
+        same = (np.abs(errors[0] - errors[1]) <= SAME_PX) | (np.isnan(errors[0]) & np.isnan(errors[1]))
+    return {
+        "labelled": len(truth), "same_error": int(same.sum()), "nearer_dlc": int((errors[0] < errors[1])[~same].sum()),
+        "nearer_here": int((errors[1] < errors[0])[~same].sum()),
+        "only_dlc_finds": int((np.isnan(mine_px) & ~np.isnan(theirs_px)).sum()),
+        "only_shoal_finds": int((np.isnan(theirs_px) & ~np.isnan(mine_px)).sum()),
+        "rmse_dlc": round(float(np.average(theirs_px[both], weights=n_theirs[both])), 3),
+        "rmse_here": round(float(np.average(mine_px[both], weights=n_mine[both])), 3),
+    }  # fmt: skip
+
+
+def _errors(truth: Poses, poses: Poses) -> tuple[ndarray, ndarray]:
+    """Mean distance of each labelled animal's keypoints from those found for it (NaN = none), and their number."""
+    out, count = np.full(len(truth), np.nan), np.zeros(len(truth), np.int64)
+    for frame in range(*truth.span):
+        rows, found = np.flatnonzero(truth.frame == frame), poses.xy[poses.frame == frame]
+        similarity = np.nan_to_num(oks(truth.xy[rows], found))
+        for row, column in zip(*linear_sum_assignment(-similarity), strict=True):
+            apart = np.linalg.norm(truth.xy[rows[row]] - found[column], axis=-1)
+            count[rows[row]] = np.isfinite(apart).sum()
+            out[rows[row]] = np.nanmean(apart) if count[rows[row]] else np.nan
+    return out, count
+
+
 def judge(
     frames: Sequence[int], images: Sequence[Path], truth: Poses, theirs: Poses, mine: Poses
 ) -> list[dict[str, Any]]:
@@ -292,7 +327,8 @@ def compare_figures(net: str) -> dict[str, Any]:
     """DeepLabCut's figures of the snapshot, which chooses limbs first, and shoal's with the same limbs.
 
     ``by_dlc_rules``: the figures of shoal's peaks and affinities grouped by DeepLabCut's rules, which are to be equal:
-    the same animals judged alike. ``shoal``: those of its own grouping. DeepLabCut's answer is kept beside the project.
+    the same animals judged alike; at stride 1 half a pixel left and above, as DeepLabCut has them. ``shoal``: those of
+    its own grouping. DeepLabCut's answer is kept beside the project.
     """
     root = project_folder()
     shuffle = export(net, root)
@@ -313,7 +349,9 @@ def compare_figures(net: str) -> dict[str, Any]:
     seen = look(shuffle, net, root, split_project(read_project(root), settings(net))[1])
     model = open_snapshot(shuffle.snapshots[-1].path)
     ruled = group_like_dlc(seen.detections, model.edges, n_keypoints=seen.truth.n_keypoints, max_animals=SCENE.n_fish)
-    found: dict[str, Any] = {"dlc": stored["figures"], "limbs_kept": len(stored["limbs"])}
+    half = HALF_PIXEL_PX.get(net, 0.0)
+    ruled = replace(ruled, xy=ruled.xy - np.float32(half))
+    found: dict[str, Any] = {"dlc": stored["figures"], "limbs_kept": len(stored["limbs"]), "half_pixel_px": half}
     for name, scores in (("shoal", seen.scores), ("by_dlc_rules", score(seen.truth, ruled, root, model.skeleton))):
         found[name] = {key: round(float(figures(scores)[key]), 2) for key in stored["figures"]}
         found[f"{name}_off_by"] = {key: round(abs(v - stored["figures"][key]), 3) for key, v in found[name].items()}

@@ -24,6 +24,7 @@ from shoal.synthetic.noise import (
     in_view,
     load_noise,
     near_pairs,
+    noisy_detections,
     save_noise,
 )  # fmt: skip
 from shoal.synthetic.truth import Truth, truth_of
@@ -107,6 +108,7 @@ def fit_table(truth: Truth, seen: Detections, edges: ndarray, *, source: str, pr
     width, rest = limbs(truth, seen, owner, edges, length)
     return NoiseTable(
         source=source,
+        edges=tuple((int(a), int(b)) for a, b in edges),
         miss_clear=_rates(~hit, clear, prior.miss_clear),
         miss_crowded=_rates(~hit, crowd, prior.miss_crowded),
         miss_covered=_rates(~hit, covered, prior.miss_covered),
@@ -241,6 +243,29 @@ def _merge_distance(xy: ndarray, hit: ndarray, view: ndarray, length: float, pri
     return merged[-1]
 
 
+def tracked(truth: Truth, seen: Detections, edges: ndarray) -> dict[str, float]:
+    """How hard detections are to track: animals, tracklets and cuts, per 600 frames; rows with a keypoint far off."""
+    from shoal.config.assemble import AssembleConfig
+    from shoal.config.associate import AssociateConfig
+    from shoal.stages.assemble import assemble
+    from shoal.stages.associate import associate
+
+    n, k = len(truth.names), truth.skeleton.n_keypoints
+    poses, _ = assemble(seen, edges, AssembleConfig(), n_keypoints=k)
+    tracklets, cuts = associate(poses, AssociateConfig())
+    full = truth.full_xy.reshape(-1, n, k, 2)[poses.frame - truth.span[0]] / body_length(truth.full_xy)
+    apart = np.linalg.norm(full - poses.xy[:, None] / body_length(truth.full_xy), axis=-1)
+    nearest = np.nanmedian(apart, axis=2).argmin(axis=1)
+    off = np.nan_to_num(apart[np.arange(len(poses)), nearest])
+    fish = np.median(off, axis=1) < MATCH
+    per = 600 / (seen.span[1] - seen.span[0])
+    return {
+        "animals": round(float(fish.sum() * per), 1), "others": round(float((~fish).sum() * per), 1),
+        "tracklets": round(tracklets.n_tracks * per, 1), "cuts": round(len(cuts) * per, 1),
+        "share with a keypoint > .3 bodies off": round(float((off[fish] > 0.3).any(axis=1).mean()), 4),
+    }  # fmt: skip
+
+
 def main() -> None:
     from shoal.config.predict import PredictConfig
     from shoal.io.video import read_frames
@@ -263,6 +288,11 @@ def main() -> None:
     table = fit_table(truth, seen, np.asarray(model.edges), source=source, prior=load_noise())
     save_noise(args.out, table)
     print(table)
+    edges = np.asarray(model.edges)
+    print("network:  ", tracked(truth, seen, edges))
+    again = noisy_detections(truth, seed=0, table=table)
+    simulated = tracked(truth, again, edges)
+    print(f"simulated ({truth.span[1] - truth.span[0]} frames):", simulated)
 
 
 if __name__ == "__main__":

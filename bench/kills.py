@@ -27,7 +27,7 @@ import numpy as np
 
 FIELDS = ("writing", "phase", "detected", "run_detected", "decoded")
 PHASES = ("start", "analyze", "associate", "stitch", "export", "end")
-SECONDS_PER_FRAME = 0.001
+SECONDS_PER_FRAME = 0.004
 FSYNC_SECONDS = 0.01
 
 
@@ -35,6 +35,7 @@ class Board:
     """Counters in a file that outlive the process which counts."""
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         if not path.is_file():
             path.write_bytes(bytes(8 * len(FIELDS)))
         with path.open("r+b") as file:
@@ -61,7 +62,8 @@ def kill_and_resume(
     """Kill a run ``kills`` times, let it finish, and compare.
 
     Returns:
-        ``frames_decoded`` (by all runs, with those skipped after seeking), ``frames_detected`` (that the network saw),
+        ``frames_decoded`` (given to the decoder by all runs, with those skipped after seeking and those that a video is
+        checked with when it is opened), ``frames_detected`` (that the network saw),
         ``allowed`` (frames + 2 chunks a kill), ``kills`` by phase, ``in_write`` (how many hit a write), ``different``
         (names of files and manifest entries that are not those of the undisturbed run).
     """
@@ -72,15 +74,13 @@ def kill_and_resume(
     context.set_forkserver_preload(["shoal.run.steps", "shoal.run.dlc_files", "stub"])
     board = Board(work / "board")
 
-    def start(dest: Path) -> Any:
+    def start(dest: Path, board: Board = board) -> Any:
         board["writing"] = board["phase"] = board["run_detected"] = 0
-        process = context.Process(target=_work, args=(video, dest, chunk, work / "board"))
+        process = context.Process(target=_work, args=(video, dest, chunk, board.path))
         process.start()
         return process
 
-    plain = start(work / "plain")
-    plain.join()
-    board["detected"] = board["decoded"] = 0
+    plain = start(work / "plain", Board(work / "plain board"))  # meanwhile
     rng = np.random.default_rng(seed)
     hit: list[str] = []
     in_write = 0
@@ -94,6 +94,7 @@ def kill_and_resume(
             in_write += board["writing"] > 0
     last = start(work / "killed")
     last.join()
+    plain.join()
     return {
         "frames": frames, "chunk": chunk, "kills": {phase: hit.count(phase) for phase in dict.fromkeys(hit)},
         "n_kills": len(hit), "in_write": in_write, "frames_decoded": board["decoded"],
@@ -159,6 +160,7 @@ def _work(video: Path, dest: Path, chunk: int, board_path: Path) -> None:
     from stub import make_engine, settings
 
     from shoal.io import decoding
+    from shoal.io import video as video_files
     from shoal.run import steps
     from shoal.types import FrameBatch
 
@@ -171,13 +173,12 @@ def _work(video: Path, dest: Path, chunk: int, board_path: Path) -> None:
         board.add("run_detected", len(batch.frame))
         return engine.detect(batch)
 
-    def counted(fn: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
-        def count(*args: Any, **options: Any) -> Iterator[Any]:
-            for frame in fn(*args, **options):
-                board.add("decoded")
-                yield frame
+    decode_packets = decoding.decode_packets
 
-        return count
+    def counted(packets: Iterator[Any], **options: Any) -> Iterator[Any]:
+        return decode_packets(
+            (packet for packet in packets if board.add("decoded", packet.size > 0) is None), **options
+        )
 
     def entering(phase: str, fn: Callable[..., Any]) -> Callable[..., Any]:
         def enter(*args: Any, **options: Any) -> Any:
@@ -195,10 +196,12 @@ def _work(video: Path, dest: Path, chunk: int, board_path: Path) -> None:
         board.add("writing", -1)
 
     os.fsync = slow_fsync
-    decoding.decode_packets = counted(decoding.decode_packets)
+    decoding.decode_packets = video_files.decode_packets = counted
     for phase, name in (("analyze", "predict"), ("associate", "_associate"), ("stitch", "_stitch")):
         setattr(steps, name, entering(phase, getattr(steps, name)))
-    config = settings(f"predict.chunk_frames={chunk}", "predict.batch_size=16", "stitch.n_animals=10")
+    config = settings(
+        f"predict.chunk_frames={chunk}", "predict.batch_size=8", "stitch.n_animals=10", "compute.decode_workers=1"
+    )
     with contextlib.chdir(dest.parent):
         run_dir = steps.analyze(video, replace(engine, detect=detect), config=config, dest=dest)
         entering("export", steps.export)(run_dir)

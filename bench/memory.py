@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,9 @@ STAGES = ("analyze", "associate", "stitch", "export h5", "export csv")
 """``analyze`` does everything to tracks; ``associate`` and ``stitch`` do these and what follows again."""
 
 
-def measure(frames: int, work: Path, *, chunk: int = 1024) -> dict[str, dict[str, float]]:
+def measure(
+    frames: int, work: Path, *, chunk: int = 1024, stages: Sequence[str] = STAGES
+) -> dict[str, dict[str, float]]:
     """Peak memory (MB) and seconds of each stage."""
     from stub import make_video
 
@@ -35,7 +38,7 @@ def measure(frames: int, work: Path, *, chunk: int = 1024) -> dict[str, dict[str
     if not video.is_file():
         make_video(video, frames)
     found: dict[str, dict[str, float]] = {}
-    for stage in STAGES:
+    for stage in stages:
         command = [sys.executable, __file__, "--stage", stage, "--work", str(folder), "--chunk", str(chunk)]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=_environment())
         found[stage] = json.loads(done.stdout)
@@ -44,7 +47,7 @@ def measure(frames: int, work: Path, *, chunk: int = 1024) -> dict[str, dict[str
 
 def compare(short: dict[str, dict[str, float]], long: dict[str, dict[str, float]]) -> dict[str, float]:
     """How many times as much memory each stage takes of the long video; ``whole`` compares the largest stages."""
-    ratios = {stage: round(long[stage]["peak_mb"] / short[stage]["peak_mb"], 3) for stage in STAGES}
+    ratios = {stage: round(long[stage]["peak_mb"] / short[stage]["peak_mb"], 3) for stage in short}
     whole = max(s["peak_mb"] for s in long.values()) / max(s["peak_mb"] for s in short.values())
     return ratios | {"whole": round(whole, 3)}
 
@@ -55,7 +58,9 @@ def _stage(stage: str, folder: Path, chunk: int) -> dict[str, float]:
     from shoal.run.steps import analyze, export, track
 
     began, run_dir = time.perf_counter(), folder / "loop.shoal"
-    config = settings(f"predict.chunk_frames={chunk}", "stitch.n_animals=10", "stitch.count=exact")
+    config = settings(
+        f"predict.chunk_frames={chunk}", "stitch.n_animals=10", "stitch.count=exact", "compute.decode_workers=1"
+    )
     if stage == "analyze":
         analyze(folder / "loop.mp4", make_engine(), config=config)
     elif stage == "associate":

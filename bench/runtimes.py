@@ -34,6 +34,7 @@ from shoal.types import concatenate
 WAYS: tuple[Way, ...] = (
     REFERENCE,
     ("eager", "bf16"),
+    ("compiled", "bf16"),
     ("onnx", "float32"),
     ("openvino", "float32"),
     ("openvino", "bf16"),

@@ -67,7 +67,7 @@ def settings(*overrides: str) -> RunConfig:
 
 
 def _detector() -> Detect:
-    peaks, limbs = zip(*(_look(frame) for frame in range(PERIOD)), strict=True)
+    peaks, limbs = zip(*LOOKS, strict=True)
     space = np.random.default_rng(1).normal(size=(KEYPOINTS, FEATURES)).astype(np.float16)
 
     def detect(batch: FrameBatch) -> tuple[Detections, Poses, np.ndarray]:
@@ -115,3 +115,7 @@ def _positions(frame: int) -> np.ndarray:
     x = 320 + (120 + 17 * a) * np.cos((1 + a % 3) * t + 2.1 * a)
     y = 240 + (60 + 15 * a) * np.sin((2 - a % 2) * t + 1.3 * a)
     return np.stack([x, y], axis=-1)
+
+
+LOOKS = [_look(frame) for frame in range(PERIOD)]
+"""Made at import, so that processes which are forked share it."""

@@ -37,7 +37,8 @@ def analyze(
     to a folder of their own, as VIDEO.frames900-1800.shoal. A video that fails does not stop the others.
     """
     from shoal.config.run import load_config
-    from shoal.run.batch import analyze_videos, expand_videos, raise_failures, summarize
+    from shoal.run.batch import analyze_videos, raise_failures, summarize
+    from shoal.run.videos import expand_videos
 
     part = {"start": start, "stop": stop, "every": every, "crop": list(cropping) if cropping else None}
     chosen = [f"predict.{name}={value}" for name, value in part.items() if value]

@@ -14,12 +14,15 @@ MANY_GAPS = 4  # more are counted, not listed
 
 
 def status(
-    paths: Annotated[list[Path], typer.Argument(help="run folders, videos, or folders that hold some")],
+    paths: Annotated[list[Path], typer.Argument(help="a project, videos, run folders, or folders that hold some")],
     as_json: AsJson = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Show what is done, running and missing of the analysis of videos, and how long the rest will take."""
+    """Show what is done, running, missing and not begun of the analysis of videos, and how long the rest will take.
+
+    A project stands for the videos in its config.yaml.
+    """
     from shoal.run.status import status, total
 
     with session(verbose=verbose, quiet=quiet):
@@ -37,7 +40,7 @@ def status(
 def _line(row: dict[str, Any], state: str, name: str) -> str:
     from shoal.run.console import clock
 
-    done = f"{row.get('frames_done', '?')}/{row['frames']}"
+    done = f"{row.get('frames_done', '?')}/{row['frames']}" if row["frames"] else ""
     left = row.get("seconds_left")
     wait = "?" if left is None else clock(left) if left else ""
     return f"{state:<11} {done:>19} {wait:>9} {row['bad_frames']:>5} {row.get('tracks', ''):>6}  {name}"

@@ -26,7 +26,10 @@ class PredictConfig(Settings):
         default="auto", description="auto: bf16 where the device is fast at it; int8: calibrated on training images"
     )
     input_scale: float = Field(
-        default=0.0, ge=0, le=1, description="frames are shrunk by this first; 0 = as the network was trained"
+        default=0.0,
+        ge=0,
+        le=1,
+        description="frames are shrunk by this first; 0 = as the network was trained; others cost most of its accuracy",
     )
     max_limbs: int = Field(default=3, gt=0, description="limb candidates kept per source peak and edge")
     min_affinity: float = Field(default=0.05, ge=0, description="limb candidates below are not kept")

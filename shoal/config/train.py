@@ -51,12 +51,15 @@ class TrainConfig(Settings):
     epochs: int = Field(default=60, gt=0, description="passes over the labelled frames")
     batch_size: int = Field(default=8, gt=0, description="crops per step")
     crop_px: int = Field(
-        default=0, ge=0, description="side of a training crop at the network's scale; 0 = by the body length"
+        default=0,
+        ge=0,
+        description="side of a training crop at the network's scale; 0 = by the body length, or whole images",
     )
     crop_height_px: int = Field(default=0, ge=0, description="if crops are no squares; 0 = crop_px")
-    crop_method: Literal["near", "uniform", "keypoints", "density", "hybrid"] = Field(
+    crop_method: Literal["near", "whole", "uniform", "keypoints", "density", "hybrid"] = Field(
         default="near",
-        description="where crops lie: near: centred near animals, some anywhere; the others as DLC's KeypointAwareCrop",
+        description="where crops lie: near: centred near animals, some anywhere; whole: no crops, images as they are; "
+        "the others as DLC's KeypointAwareCrop",
     )
     crop_shift: float = Field(
         default=0.1, ge=0, description="keypoints, density, hybrid: largest shift, share of the side"

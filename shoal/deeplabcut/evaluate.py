@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from shoal.deeplabcut.call import on_progress, step
+from shoal.deeplabcut.call import log, on_progress, step
 from shoal.deeplabcut.train import device_name
 from shoal.errors import ConfigError
 
@@ -45,10 +45,20 @@ def evaluate_network(
     which: Any = list(snapshots_to_evaluate) if snapshots_to_evaluate else snapshot_index
     for shuffle in [shuffles] if isinstance(shuffles, int) else list(shuffles):
         for fraction in fractions:
-            evaluate_shuffle(
+            found = evaluate_shuffle(
                 Path(config), shuffle, fraction,
                 snapshots=which, plotting="bodypart" if plotting is True else plotting or "",
                 per_keypoint=per_keypoint_evaluation, pcutoff=pcutoff,
                 keypoints=() if comparison_bodyparts == "all" else comparison_bodyparts,
                 device=device_name(device, gputouse), show_errors=show_errors, on_progress=on_progress,
             )  # fmt: skip
+            for snapshot in found:
+                _say_where([Path(file) for file in snapshot["files"]])
+
+
+def _say_where(files: Sequence[Path]) -> None:
+    """The table of figures, and the folder of pictures with their number."""
+    pictures = [file for file in files if file.suffix == ".png"]
+    log.info("wrote %s", next(file for file in files if file.name.endswith("-results.csv")))
+    if pictures:
+        log.info("wrote %s: %d images, + labels, dots predictions", pictures[0].parent, len(pictures))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from shoal.deeplabcut.call import on_progress, step
+from shoal.deeplabcut.call import log, on_progress, step
 
 
 @step
@@ -54,11 +54,12 @@ def train_network(
         "device": device_name(device, gputouse),
     }
     updates = {key: value for key, value in changed.items() if value is not None} | dict(pytorch_cfg_updates or {})
-    train_shuffle(
+    trained = train_shuffle(
         Path(config), shuffle, trainingsetindex,
         updates=updates, snapshot=Path(snapshot_path) if snapshot_path else None, keep_heads=bool(keepdeconvweights),
         on_progress=on_progress,
     )  # fmt: skip
+    log.info("The network is trained: %s. Use the function 'evaluate_network' to evaluate it.", trained.name)
 
 
 def device_name(device: Any, gputouse: Any) -> str | None:

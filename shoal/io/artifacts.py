@@ -288,6 +288,14 @@ def write_entry(
     write_json(entry_path(run_dir, stage, span), entry, make_parents=False)
 
 
+def drop_entry(run_dir: Path, stage: str, span: Span | None = None) -> None:
+    """A stage is not done any more; call before its outputs are written over, or a kill leaves new ones as the old."""
+    path = entry_path(run_dir, stage, span)
+    if path.is_file():
+        path.unlink()
+        _flush(path.parent)
+
+
 def read_entry(run_dir: Path, stage: str, span: Span | None = None) -> dict[str, Any] | None:
     """The manifest entry, None if there is none or it cannot be read (then the work is done again)."""
     try:

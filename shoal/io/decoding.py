@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import av
 import numpy as np
 from av.error import FFmpegError
 
-from shoal.io.packets import PacketIndex, open_container
+from shoal.io.packets import PacketIndex, open_container, read_packets
 from shoal.types import Span
 
 log = logging.getLogger(__name__)
@@ -36,6 +36,7 @@ def decode_frames(
 
     Raises:
         VideoError: the file cannot be opened.
+        ResourceError: the drive that it is on is lost.
     """
     last = start - 1
     while index.is_timed and last + 1 < stop:
@@ -64,10 +65,9 @@ def stretches(path: Path, index: PacketIndex, span: Span, *, shortest: int = STR
     what the file calls a keyframe.
     """
     borders = [span[0]]
-    if index.is_timed:
-        for key in np.searchsorted(index.pts, index.key_pts).tolist():
-            if key - borders[-1] >= shortest and key < span[1]:
-                borders.append(key)
+    for key in index.keyframes:
+        if key - borders[-1] >= shortest and key < span[1]:
+            borders.append(key)
     if len(borders) > 1 and not _is_entry(path, index, borders[1]):
         borders = borders[:1]
     return tuple(itertools.pairwise([*borders, span[1]]))
@@ -86,13 +86,9 @@ def frame_number(index: PacketIndex, frame: av.VideoFrame, counted: int) -> tupl
     return number, max(number, counted)
 
 
-def decode_packets(packets: Iterator[av.Packet], *, is_strict: bool = False) -> Iterator[av.VideoFrame]:
+def decode_packets(packets: Iterable[av.Packet], *, is_strict: bool = False) -> Iterator[av.VideoFrame]:
     """All frames that the packets give; damaged ones give none, or end it if ``is_strict``."""
-    while True:
-        try:
-            packet = next(packets)
-        except (StopIteration, FFmpegError):  # an unreadable tail ends the video
-            return
+    for packet in packets:
         try:
             yield from packet.decode()
         except FFmpegError as error:
@@ -120,8 +116,8 @@ def _numbered(
 
 def _next_entry(path: Path, index: PacketIndex, number: int, stop: int) -> int:
     """The first keyframe after frame ``number`` that decoding can begin at, or ``stop``."""
-    keys = np.searchsorted(index.pts, index.key_pts)
-    for key in keys[(keys > number) & (keys < stop)][:ENTRIES_TRIED].tolist():
+    keys = [key for key in index.keyframes if number < key < stop]
+    for key in keys[:ENTRIES_TRIED]:
         if _is_entry(path, index, key):
             return key
     return stop
@@ -150,7 +146,7 @@ def _entered(
             return
     with open_container(path) as container:  # one that was never moved
         _open_decoder(container, threads, is_strict)
-        yield decode_packets(container.demux(container.streams.video[0]), is_strict=is_strict), -1
+        yield decode_packets(read_packets(container, container.streams.video[0]), is_strict=is_strict), -1
 
 
 def _open_decoder(container: Any, threads: int, is_strict: bool) -> None:
@@ -176,7 +172,7 @@ def _seek(
     if position < 1:
         return None
     # The decoder must see the file's head: old x264 streams (4:4:4) say only there which encoder's bugs to expect.
-    next(decode_packets(container.demux(container.streams.video[0])), None)
+    next(decode_packets(read_packets(container, container.streams.video[0])), None)
     for tried in itertools.count():
         if position <= 0:
             return None
@@ -199,10 +195,10 @@ def _begin_at(
     for time in (key, index.key_dts[position]):
         try:
             container.seek(int(time), stream=stream, backward=True)
-            packets = container.demux(stream)
-            first = next(packets, None)
         except FFmpegError:  # a format that cannot seek
             return None
+        packets = read_packets(container, stream)
+        first = next(packets, None)
         if first is not None and first.pts == key:
             break
     if first is None or first.pts is None or first.pts > key:

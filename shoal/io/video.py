@@ -8,13 +8,14 @@ its timestamp, so a frame that cannot be decoded is missing from the output and 
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import hashlib
 import itertools
 import logging
 import math
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -29,9 +30,9 @@ from numpy import ndarray
 
 from shoal.config.predict import seconds_of
 from shoal.errors import ArtifactError, ResourceError, VideoError
-from shoal.io.artifacts import load_table, save_table
+from shoal.io.artifacts import load_table, save_table, write_failure
 from shoal.io.decoding import STRETCH_FRAMES, decode_frames, decode_packets, stretches
-from shoal.io.packets import PacketIndex, open_container, read_index
+from shoal.io.packets import PacketIndex, open_container, read_index, read_packets
 from shoal.io.stream import prefetch_chain
 from shoal.types import FrameBatch, Span
 
@@ -132,6 +133,20 @@ def count_frames(path: Path) -> int:
         return len(read_index(container, container.streams.video[0]).pts)
 
 
+def promised_frames(path: Path) -> int:
+    """Frames by a file's header, which reads nothing else of it and may be wrong; 0 = it does not say.
+
+    Raises:
+        VideoError: it is not a video.
+    """
+    with open_container(Path(path)) as container:
+        stream = container.streams.video[0]
+        if stream.frames:
+            return stream.frames
+        seconds = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0
+        return round((seconds or (container.duration or 0) / av.time_base) * float(stream.average_rate or 0))
+
+
 def frame_at(info: VideoInfo, place: int | str) -> int:
     """The frame that is meant: its number, or the first one at a time (``90s``, ``1:30``) after the first frame.
 
@@ -153,7 +168,7 @@ def read_frames(
     stop: int | None = None,
     every: int = 1,
     batch: int = 8,
-    chunk: int = 0,
+    borders: Sequence[int] = (),
     workers: int = 1,
 ) -> Generator[FrameBatch, None, None]:
     """Decode frames ``start`` to ``stop`` (exclusive) as RGB, exactly.
@@ -167,7 +182,7 @@ def read_frames(
         stop: after the last frame; None = the end.
         every: ``start`` and every n-th frame after it.
         batch: frames per batch; the last may be smaller.
-        chunk: batches do not cross multiples of this; 0 = they may.
+        borders: frames that batches do not reach across, ascending.
         workers: stretches of the video that are decoded side by side; the frames do not depend on it.
 
     Raises:
@@ -179,12 +194,14 @@ def read_frames(
     """
     numbers: list[int] = []
     images: list[ndarray] = []
+    border = 0
     with contextlib.closing(_views(probe(path), start, stop, every, workers)) as views:
         for number, image in views:
-            is_new_chunk = bool(numbers) and chunk > 0 and number // chunk != numbers[-1] // chunk
-            if len(numbers) == batch or is_new_chunk:
+            passed = bisect.bisect_right(borders, number)
+            if numbers and (len(numbers) == batch or passed != border):
                 yield FrameBatch(np.array(numbers), np.stack(images))
                 numbers, images = [], []
+            border = passed
             numbers.append(number)
             images.append(image)
     if numbers:
@@ -263,7 +280,7 @@ def _check_order(path: Path, index: PacketIndex) -> tuple[av.VideoFrame, PacketI
     first: av.VideoFrame | None = None
     stamps: list[int | None] = []
     with open_container(path) as container:
-        for frame in decode_packets(container.demux(container.streams.video[0])):
+        for frame in decode_packets(read_packets(container, container.streams.video[0])):
             if frame.is_corrupt:
                 continue
             first = first or frame
@@ -332,7 +349,8 @@ def _rgb(frame: av.VideoFrame, info: VideoInfo, reformatter: VideoReformatter) -
 class VideoWriter:
     """H.264 file (yuv420p, which every player shows), complete or not there at all.
 
-    Odd sizes are padded by one row or column. Written aside and renamed on a clean exit.
+    Odd sizes are padded by one row or column. Written aside and renamed on a clean exit; a full disk is a
+    ``ResourceError``, as everywhere (``artifacts.write_failure``).
 
     Args:
         path: the file to write.
@@ -383,7 +401,10 @@ class VideoWriter:
         picture.pts = self.n_frames if number is None else number
         picture.time_base = 1 / self._fps
         self.n_frames = picture.pts + 1
-        self._container.mux(stream.encode(picture))
+        try:
+            self._container.mux(stream.encode(picture))
+        except OSError as error:
+            raise write_failure(self.path, error) from error
 
     def _add_stream(self, picture: av.VideoFrame) -> Any:
         stream = self._container.add_stream("libx264", rate=self._fps, options=self._options)
@@ -399,16 +420,19 @@ class VideoWriter:
 
     def __exit__(self, kind: type[BaseException] | None, value: object, trace: object) -> None:
         stream = self._stream
-        is_complete = kind is None and stream is not None
         try:
-            if stream is not None and is_complete:
+            if stream is not None and kind is None:
                 self._container.mux(stream.encode(None))
-            if stream is not None:
                 self._container.close()
-        finally:
-            if is_complete:
                 self._aside.replace(self.path)
-            else:
+                return
+            if stream is not None:
+                with contextlib.suppress(OSError):  # what is wrong is known
+                    self._container.close()
+        except OSError as error:
+            raise write_failure(self.path, error) from error
+        finally:
+            with contextlib.suppress(OSError):
                 self._aside.unlink(missing_ok=True)
-        if kind is None and not is_complete:
+        if kind is None:
             raise VideoError(f"expected frames to write, got none\nwhere: {self.path}")

@@ -8,21 +8,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Int64, Shaped
 from torch import Tensor
 from torch.nn import functional as F
 
 from shoal.config.predict import PredictConfig
+from shoal.models import loops
 from shoal.models.features import read_at
+from shoal.models.loops import MAX_AFFINITY, N_SAMPLES
 from shoal.models.pose import LOCREF_PX, PoseMaps
 
-N_SAMPLES = 10
-"""Points along a limb at which its field is read (as DLC and OpenPose do)."""
 MAX_PAIRS = 1 << 18
 """Limb candidates scored at once: bounds the memory at about 100 MB."""
-MAX_AFFINITY = 6e4
-"""Untrained networks give more; the column of Detections is float16."""
 DLC_RADIUS = 2
 
 
@@ -93,31 +92,51 @@ def find_peaks(maps: PoseMaps, *, min_confidence: float, cap: int) -> Peaks:
     """Local maxima above ``min_confidence``, at most ``cap`` per keypoint, best first; ties go to the first cell."""
     heat = _confidence(maps)
     radius = DLC_RADIUS if maps.is_dlc or maps.stride[0] <= 4 * maps.pixels[0] else 1
-    found = _local_maxima(heat, radius, max(min_confidence, 1e-6))
-    confidence = heat[tuple(found.T)]
+    found = local_maxima(heat, radius, max(min_confidence, 1e-6))
+    confidence = _at(heat, *found.unbind(1)).nan_to_num(0.0, 0.0, 0.0)
     group = found[:, 0] * heat.shape[1] + found[:, 1]
-    keep = _rank(group, confidence) < cap
-    found, confidence, group = found[keep], confidence[keep], group[keep]
-    image, keypoint = found[:, 0], found[:, 1]
+    keep = (_rank(group, confidence) < cap).nonzero()[:, 0]
+    n_dropped = len(found) - len(keep)
+    if n_dropped:
+        found, confidence = found[keep], confidence[keep]
+    image, keypoint, y, x = found.unbind(1)
     xy = _refined(maps, heat, found)
     return Peaks(
         image=image,
         keypoint=keypoint,
         number=_number(image),
-        cell=found[:, [3, 2]],
+        cell=torch.stack([x, y], 1),
         xy=xy,
         confidence=confidence.clamp(0, 1),
         identity=_identity_at(maps, image, xy if maps.is_dlc else _centres(found, maps.stride)),
-        n_dropped=int(len(keep) - len(found)),
+        n_dropped=n_dropped,
     )
 
 
 def score_limbs(maps: PoseMaps, peaks: Peaks, edges: Int64[Tensor, "E 2"], *, config: PredictConfig) -> Limbs:
-    """All pairs of all edges scored in one gather; the best ``max_limbs`` per source peak and edge are kept."""
+    """All pairs of all edges scored; the best ``max_limbs`` per source peak and edge are kept."""
     n_images, n_keypoints = maps.heat.shape[:2]
     slot = peaks.image * n_keypoints + peaks.keypoint
     count = torch.bincount(slot, minlength=n_images * n_keypoints).view(n_images, n_keypoints)
-    first = (count.flatten().cumsum(0) - count.flatten()).view(n_images, n_keypoints)
+    end = count.flatten().cumsum(0).view(n_images, n_keypoints)
+    first = end - count
+    if maps.limbs.device.type == "cpu" and not maps.is_dlc:
+        bounds = torch.cat([first, end[:, -1:]], 1).numpy()
+        stride = np.array(maps.stride, np.float32)
+        rows, affinity = loops.score_limbs(
+            maps.limbs.float().numpy(), peaks.xy.numpy(), bounds, edges.numpy(), stride, config.min_affinity,
+            config.max_limbs,
+        )  # fmt: skip
+        image, edge, source, target = torch.from_numpy(rows).unbind(1)
+        return Limbs(image, edge, peaks.number[source], peaks.number[target], torch.from_numpy(affinity))
+    return limbs_anywhere(maps, peaks, edges, config=config, bounds=(first, count))
+
+
+def limbs_anywhere(
+    maps: PoseMaps, peaks: Peaks, edges: Int64[Tensor, "E 2"], *, config: PredictConfig, bounds: tuple[Tensor, Tensor]
+) -> Limbs:
+    """The same on any device, in one gather; ``bounds`` are first row and number of peaks per image and keypoint."""
+    first, count = bounds
     n_pairs = (count[:, edges[:, 0]] * count[:, edges[:, 1]]).flatten()  # (B * E,)
     kept: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
     total = int(n_pairs.sum())
@@ -167,38 +186,64 @@ def find_unique(maps: PoseMaps, *, min_confidence: float) -> Float[Tensor, "B U 
 
 
 def _confidence(maps: PoseMaps) -> Float[Tensor, "B K h w"]:
-    """Heatmaps as float32 in 0-1; NaN becomes 0."""
-    heat = maps.heat.float().nan_to_num(0.0, 0.0, 0.0)
+    """Heatmaps as float32, linear (with whatever a broken network gave) or in 0-1."""
+    heat = maps.heat.float()
     if not maps.is_dlc:
         return heat
-    heat = heat.sigmoid()
+    heat = heat.nan_to_num(0.0, 0.0, 0.0).sigmoid()
     t = torch.arange(-5, 6, device=heat.device, dtype=torch.float32)
     kernel = torch.softmax(-(t**2) / 2, 0).expand(heat.shape[1], 1, 1, 11)
     heat = F.conv2d(heat, kernel, padding=(0, 5), groups=heat.shape[1])
     return F.conv2d(heat, kernel.transpose(2, 3), padding=(5, 0), groups=heat.shape[1])
 
 
-def _local_maxima(heat: Float[Tensor, "B K h w"], radius: int, lowest: float) -> Int64[Tensor, "P 4"]:
+def _at(grid: Shaped[Tensor, "B C h w"], image: Tensor, channel: Tensor, y: Tensor, x: Tensor) -> Tensor:
+    """Values of a map, whatever lies how in memory: one flat gather takes half the time of an index per dimension."""
+    step = grid.stride()
+    span = 1 + sum((n - 1) * s for n, s in zip(grid.shape, step, strict=True)) if grid.numel() else 0
+    return _taken(grid.as_strided((span,), (1,)), image * step[0] + channel * step[1] + y * step[2] + x * step[3])
+
+
+def _taken(flat: Shaped[Tensor, "N"], at: Int64[Tensor, "..."]) -> Tensor:
+    return flat.index_select(0, at.flatten()).view(at.shape)
+
+
+def local_maxima(heat: Float[Tensor, "B K h w"], radius: int, lowest: float) -> Int64[Tensor, "P 4"]:
     """Cells (image, keypoint, y, x) above all others of their window; of equal ones the first in reading order.
 
     Plain "equals the maximum of its window" doubles peaks where neighbours are equal, which bf16 maps and plateaus
-    bring about (recipe_spike.md, section 4). Only cells above ``lowest`` are looked at, and each comparison thins
-    them out: 3 ms a frame where pooling the whole maps takes 40.
+    bring about (recipe_spike.md, section 4). On the CPU a loop of our own takes a third of torch's time.
+    """
+    if heat.device.type == "cpu":
+        return torch.from_numpy(loops.local_maxima(heat.numpy(), radius, lowest))
+    return maxima_anywhere(heat, radius, lowest)
+
+
+def maxima_anywhere(heat: Float[Tensor, "B K h w"], radius: int, lowest: float) -> Int64[Tensor, "P 4"]:
+    """The same on any device. Only cells above ``lowest`` are looked at, and each comparison thins them out.
+
+    Eight cells at a time are found to be above ``lowest`` or not.
     """
     r = radius
-    padded = F.pad(heat, (r, r, r, r), value=-torch.inf)
+    n_images, n_keypoints, height, width = heat.shape
+    padded = heat.new_zeros(n_images, n_keypoints, height + 2 * r, -(-(width + 2 * r) // 8) * 8)
+    padded[:, :, r : r + height, r : r + width] = heat
     width = padded.shape[3]
-    flat = padded.flatten()
-    cell = (flat >= lowest).nonzero()[:, 0]
+    flat = padded.nan_to_num_(0.0, 0.0, 0.0).flatten()
+    above = flat >= lowest
+    eight = above.view(torch.int64).nonzero()
+    cell = (8 * eight + torch.arange(8, device=heat.device)).flatten()
+    cell = cell.masked_select(_taken(above, cell))
     offsets = [dy * width + dx for dy in range(-r, r + 1) for dx in range(-r, r + 1) if (dy, dx) != (0, 0)]
     offsets.sort(key=abs)
     for offset in offsets[:4]:  # the nearest first: they rule out most
-        here, there = flat[cell], flat[cell + offset]
-        cell = cell[here > there if offset < 0 else here >= there]
+        here, there = _taken(flat, cell), _taken(flat, cell + offset)
+        cell = cell.masked_select(here > there if offset < 0 else here >= there)
     rest = torch.tensor(offsets[4:], device=heat.device)
-    here, there = flat[cell][:, None], flat[cell[:, None] + rest]
-    cell = cell[torch.where(rest < 0, here > there, here >= there).all(1)]
-    return torch.stack(torch.unravel_index(cell, padded.shape), 1) - torch.tensor([0, 0, r, r], device=heat.device)
+    here, there = _taken(flat, cell)[:, None], _taken(flat, cell[:, None] + rest)
+    cell = cell.masked_select(torch.where(rest < 0, here > there, here >= there).all(1))
+    row, plane = cell // width, cell // (padded.shape[2] * width)
+    return torch.stack([plane // n_keypoints, plane % n_keypoints, row % padded.shape[2] - r, cell % width - r], 1)
 
 
 def _rank(group: Int64[Tensor, "N"], value: Float[Tensor, "N"]) -> Int64[Tensor, "N"]:
@@ -218,7 +263,7 @@ def _number(group: Int64[Tensor, "N"]) -> Int64[Tensor, "N"]:
 
 def _centres(found: Int64[Tensor, "P 4"], stride: tuple[float, float]) -> Float[Tensor, "P 2"]:
     """Cell centres in frame px, of rows (image, channel, y, x)."""
-    return (found[:, [3, 2]] + 0.5) * torch.tensor(stride, device=found.device, dtype=torch.float32)
+    return (found[:, 2:].flip(1) + 0.5) * torch.tensor(stride, device=found.device, dtype=torch.float32)
 
 
 def _refined(maps: PoseMaps, heat: Tensor, found: Int64[Tensor, "P 4"]) -> Float[Tensor, "P 2"]:
@@ -229,34 +274,32 @@ def _refined(maps: PoseMaps, heat: Tensor, found: Int64[Tensor, "P 4"]) -> Float
 
 def _with_locref(locref: Tensor, found: Tensor, stride: tuple[float, float], pixels: tuple[float, float]) -> Tensor:
     image, channel, y, x = found.T
-    offset = torch.stack([locref[image, 2 * channel, y, x], locref[image, 2 * channel + 1, y, x]], 1).float()
+    offset = torch.stack([_at(locref, image, 2 * channel + axis, y, x) for axis in (0, 1)], 1).float()
     unit = torch.tensor(pixels, device=offset.device) * LOCREF_PX
     return _centres(found, stride) + offset.nan_to_num(0.0, 0.0, 0.0) * unit
 
 
 def _log_quadratic(heat: Tensor, found: Int64[Tensor, "P 4"], stride: tuple[float, float]) -> Float[Tensor, "P 2"]:
     """Parabola through the logarithm of three cells, exact for a Gaussian; at most half a cell from the centre."""
-    image, channel, y, x = found.T
+    image, channel, y, x = (column[:, None] for column in found.unbind(1))
     height, width = heat.shape[2:]
-
-    def log_at(dy: int, dx: int) -> Tensor:
-        yy, xx = (y + dy).clamp(0, height - 1), (x + dx).clamp(0, width - 1)
-        return heat[image, channel, yy, xx].clamp(min=1e-4).log()
-
-    def shift(before: Tensor, middle: Tensor, after: Tensor, inside: Tensor) -> Tensor:
-        bend = before - 2 * middle + after
-        moved = (0.5 * (before - after) / bend.clamp(max=-1e-6)).clamp(-0.5, 0.5)
-        return torch.where(inside, moved, 0.0)
-
-    middle = log_at(0, 0)
-    dx = shift(log_at(0, -1), middle, log_at(0, 1), (x > 0) & (x < width - 1))
-    dy = shift(log_at(-1, 0), middle, log_at(1, 0), (y > 0) & (y < height - 1))
-    return _centres(found, stride) + torch.stack([dx, dy], 1) * torch.tensor(stride, device=heat.device)
+    cross = torch.tensor([[-1, 1, 0, 0, 0], [0, 0, 0, -1, 1]], device=heat.device)  # left, right, here, above, below
+    xx, yy = (x + cross[0]).clamp(0, width - 1), (y + cross[1]).clamp(0, height - 1)
+    value = _at(heat, image, channel, yy, xx).nan_to_num(0.0, 0.0, 0.0).clamp(min=1e-4).log()
+    before, middle, after = value[:, 0::3], value[:, 2:3], value[:, 1::3]  # of (x, y)
+    bend = before - 2 * middle + after
+    moved = (0.5 * (before - after) / bend.clamp(max=-1e-6)).clamp(-0.5, 0.5)
+    x, y = found[:, 3], found[:, 2]
+    inside = torch.stack([(x > 0) & (x < width - 1), (y > 0) & (y < height - 1)], 1)
+    moved = torch.where(inside, moved, 0.0)
+    return _centres(found, stride) + moved * torch.tensor(stride, device=heat.device)
 
 
 def _identity_at(maps: PoseMaps, image: Tensor, xy: Float[Tensor, "P 2"]) -> Float[Tensor, "P I"]:
     """Identity scores at positions: of the cell that holds them; DLC's shape: between cells, at whole pixels."""
     logits = maps.identity
+    if not logits.shape[1]:
+        return xy.new_zeros(len(xy), 0)
     height, width = logits.shape[2:]
     stride = torch.tensor(maps.side_stride, device=xy.device)
     if maps.is_dlc:  # DLC enlarges the logits to the frame's size and reads the nearest pixel (dlc_formats.md 6.2)
@@ -299,4 +342,4 @@ def _dlc_affinity(maps: PoseMaps, peaks: Peaks, image: Tensor, edge: Tensor, sou
 def _field_at(maps: PoseMaps, image: Tensor, edge: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Components of limb fields at cells (N, 10)."""
     row, channel = image[:, None], 2 * edge[:, None]
-    return maps.limbs[row, channel, y, x].float(), maps.limbs[row, channel + 1, y, x].float()
+    return _at(maps.limbs, row, channel, y, x).float(), _at(maps.limbs, row, channel + 1, y, x).float()

@@ -59,7 +59,7 @@ def detect(
     n_frames = len(batch.frame)
     span = (int(batch.frame[0]), int(batch.frame[-1]) + 1) if n_frames else (0, 0)
     n_animals = n_animals or len(model.individuals)
-    parts: list[tuple[Detections, Poses, ndarray]] = []
+    parts: list[dict[str, ndarray]] = []
     size = 1 if model.device.type == "cpu" else max(n_frames, 1)
     start = 0
     while start < n_frames:
@@ -71,9 +71,12 @@ def detect(
             size = (size + 1) // 2
             torch.cuda.empty_cache()
             continue
-        parts.append(_to_tables(model, batch, found, start))
+        parts.append(_columns(found, batch.frame[start : start + size]))
         start += size
-    return _joined(parts, model, span, feature_size)
+    if not parts:
+        unique = Poses.empty(span, len(model.skeleton.unique))
+        return Detections.empty(span, model.info.n_named), unique, np.zeros((0, feature_size), np.float16)
+    return _tables({name: np.concatenate([part[name] for part in parts]) for name in parts[0]}, batch, span)
 
 
 def _look(
@@ -94,48 +97,28 @@ def _shared(images: ndarray) -> Tensor:
     return torch.frombuffer(memory, dtype=torch.uint8).view(images.shape)
 
 
-def _to_tables(model: LoadedModel, batch: FrameBatch, found: _Found, start: int) -> tuple[Detections, Poses, ndarray]:
+def _columns(found: _Found, frame: ndarray) -> dict[str, ndarray]:
+    """What was found in frames ``frame``, off the device."""
     peaks, limbs = found.peaks, found.limbs
-    frame = batch.frame[start : start + len(found.unique)]
-    span = (int(frame[0]), int(frame[-1]) + 1)
-    detections = Detections(
-        frame=frame[_numpy(peaks.image)],
-        number=_numpy(peaks.number),
-        keypoint=_numpy(peaks.keypoint),
-        xy=batch.to_frame_xy(_numpy(peaks.xy)),
-        confidence=_numpy(peaks.confidence),
-        limb_frame=frame[_numpy(limbs.image)],
-        edge=_numpy(limbs.edge),
-        source=_numpy(limbs.source),
-        target=_numpy(limbs.target),
-        affinity=_numpy(limbs.affinity),
-        identity=_numpy(peaks.identity),
-        span=span,
-    )
-    unique = _numpy(found.unique)
-    n_unique = unique.shape[1]
-    xy = batch.to_frame_xy(unique[..., :2])
-    rows = frame if n_unique else frame[:0]
-    confidence = unique[: len(rows), :, 2]
-    score = confidence.mean(1) if n_unique else np.zeros(0)
-    poses = Poses(rows, np.zeros(len(rows)), xy[: len(rows)], confidence, score, span)
-    return detections, poses, _numpy(found.features).astype(np.float16)
+    columns = {
+        "number": peaks.number, "keypoint": peaks.keypoint, "xy": peaks.xy, "confidence": peaks.confidence,
+        "edge": limbs.edge, "source": limbs.source, "target": limbs.target, "affinity": limbs.affinity,
+        "identity": peaks.identity, "unique": found.unique, "features": found.features,
+    }  # fmt: skip
+    of_frame = {"frame": frame[_numpy(peaks.image)], "limb_frame": frame[_numpy(limbs.image)], "looked_at": frame}
+    return of_frame | {name: _numpy(column) for name, column in columns.items()}
 
 
-def _joined(
-    parts: list[tuple[Detections, Poses, ndarray]], model: LoadedModel, span: Span, feature_size: int
-) -> tuple[Detections, Poses, ndarray]:
-    """Tables of the parts as one, over the batch's span (frame numbers in it may have gaps)."""
-    if not parts:
-        unique = Poses.empty(span, len(model.skeleton.unique))
-        return Detections.empty(span, model.info.n_named), unique, np.zeros((0, feature_size), np.float16)
-    detections, unique, features = zip(*parts, strict=True)
-    return _stacked(detections, span), _stacked(unique, span), np.concatenate(features)
-
-
-def _stacked(tables: tuple, span: Span):
-    columns = [name for name in tables[0].__dataclass_fields__ if name != "span"]
-    return type(tables[0])(**{n: np.concatenate([getattr(t, n) for t in tables]) for n in columns}, span=span)
+def _tables(columns: dict[str, ndarray], batch: FrameBatch, span: Span) -> tuple[Detections, Poses, ndarray]:
+    """The columns of a batch as tables over its span (frame numbers in it may have gaps)."""
+    unique, features, frame = (columns.pop(name) for name in ("unique", "features", "looked_at"))
+    xy = batch.to_frame_xy(columns.pop("xy"))
+    detections = Detections(**columns, xy=xy, span=span)  # type: ignore[arg-type]
+    rows = len(unique) if unique.shape[1] else 0
+    confidence = unique[:rows, :, 2]
+    score = confidence.mean(1) if rows else np.zeros(0)
+    place = batch.to_frame_xy(unique[:rows, :, :2])
+    return detections, Poses(frame[:rows], np.zeros(rows), place, confidence, score, span), features.astype(np.float16)
 
 
 def _numpy(tensor: Tensor) -> ndarray:

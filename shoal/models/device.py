@@ -72,7 +72,8 @@ def describe(device: torch.device, precision: str = "") -> str:
     if device.type == "cuda":
         found = torch.cuda.get_device_properties(device)
         return f"{device} ({found.name}, {found.total_memory / 2**30:.0f} GiB{number})"
-    return f"{device} ({cpu_name()}, {torch.get_num_threads()} threads{number})"
+    threads = torch.get_num_threads()
+    return f"{device} ({cpu_name()}, {threads} thread{'s' * (threads > 1)}{number})"
 
 
 @lru_cache

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
+from shoal.models import loops
 from shoal.models.pose import PoseMaps
 from shoal.stages.sampling import PROJECTION_SEED
 
@@ -41,15 +42,29 @@ def read_at(
     level: Float[Tensor, "B C h w"], image: Tensor, xy: Tensor, stride: tuple[float, float]
 ) -> Float[Tensor, "P C"]:
     """Values of a map at positions (frame px), bilinear between cell centres, the border's value beyond them."""
+    if level.device.type == "cpu" and level.dtype == torch.float32:
+        places = (image.numpy(), xy.numpy(), np.array(stride, np.float32))
+        return torch.from_numpy(loops.read_at(level.permute(0, 2, 3, 1).numpy(), *places))
+    return read_anywhere(level, image, xy, stride)
+
+
+def read_anywhere(
+    level: Float[Tensor, "B C h w"], image: Tensor, xy: Tensor, stride: tuple[float, float]
+) -> Float[Tensor, "P C"]:
+    """The same on any device and in any precision."""
     height, width = level.shape[2:]
+    cells = level.permute(0, 2, 3, 1).flatten(
+        0, 2
+    )  # no copy where a cell's channels lie together, as runtimes give them
     at = xy / torch.tensor(stride, device=xy.device, dtype=xy.dtype) - 0.5
     x, y = at[:, 0].clamp(0, width - 1), at[:, 1].clamp(0, height - 1)
-    x0, y0 = x.floor().long(), y.floor().long()
-    x1, y1 = (x0 + 1).clamp(max=width - 1), (y0 + 1).clamp(max=height - 1)
-    fx, fy = (x - x0)[:, None], (y - y0)[:, None]
-    top = level[image, :, y0, x0].float() * (1 - fx) + level[image, :, y0, x1].float() * fx
-    bottom = level[image, :, y1, x0].float() * (1 - fx) + level[image, :, y1, x1].float() * fx
-    return top * (1 - fy) + bottom * fy
+    x0, y0 = x.long(), y.long()
+    right, below = (x0 < width - 1).long(), (y0 < height - 1).long() * width
+    corner = (image * height + y0) * width + x0
+    four = cells.index_select(0, torch.cat([corner, corner + below, corner + right, corner + below + right]))
+    left, right = four.float().view(2, 2, len(xy), -1)
+    top, bottom = left.lerp(right, (x - x0)[:, None])
+    return top.lerp(bottom, (y - y0)[:, None])
 
 
 @lru_cache

@@ -225,8 +225,13 @@ class LightBody(nn.Module):
     def finish(self, tensors: Sequence[Tensor]) -> PoseMaps:
         """The head, in float32 whatever came before: bf16 maps have equal neighbours and lose sub-pixel position."""
         y, *levels = tensors
+        n_images, n_channels, height, width = y.shape
+        # a product in this order takes two thirds of the convolution's time and leaves each map in one piece
+        weight = self.head.weight.view(-1, n_channels)
         with torch.autocast(y.device.type, enabled=False):
-            heat, limbs, unique, identity = self.head(y.float()).split(self.channels, dim=1)
+            cells = y.float().permute(0, 2, 3, 1).reshape(-1, n_channels)
+            maps = torch.addmm(self.head.bias[:, None], weight, cells.T).view(-1, n_images, height, width)  # type: ignore[index]
+        heat, limbs, unique, identity = maps.transpose(0, 1).split(self.channels, dim=1)
         stride = (self.strides[0], self.strides[0])
         return PoseMaps(
             heat, limbs, unique, identity, tuple(levels), stride, stride, tuple((s, s) for s in self.strides)

@@ -5,30 +5,27 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from shoal.config.run import RunConfig
-from shoal.errors import InputError, PartialFailure, ResourceError, ShoalError, Stopped, VideoError
+from shoal.errors import InputError, PartialFailure, ResourceError, ShoalError, Stopped
 from shoal.io.dlc.project import read_project
 from shoal.run.clips import Clips, render_clips
 from shoal.run.engine import load_engine
 from shoal.run.evaluation import evaluate
-from shoal.run.folder import SUFFIX
 from shoal.run.models import find_model, train
 from shoal.run.render import render
 from shoal.run.status import status
 from shoal.run.steps import analyze, change_config, export
+from shoal.run.videos import expand_videos
 from shoal.types import OnProgress, no_progress
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-VIDEO_SUFFIXES = {".mp4", ".avi", ".mov", ".mkv", ".m4v", ".mpg", ".mpeg", ".wmv", ".webm", ".h264", ".ts", ".mts"}
-MADE = ("_labeled", "_full")  # ends of names that labelled videos have, shoal's and DeepLabCut's
 
 
 @dataclass
@@ -82,40 +79,6 @@ def raise_failures(batch: Batch[Any]) -> None:
     raise PartialFailure(
         f"{len(batch.failures)} of {n} failed", batch.failures, hint="the same command tries only these again"
     )
-
-
-def expand_videos(paths: Iterable[Path], *, is_recursive: bool = False) -> list[Path]:
-    """Files as they are, folders as the videos in them, each once; what shoal and DeepLabCut made is left out.
-
-    Args:
-        paths: files and folders.
-        is_recursive: look into folders of folders, except run folders.
-
-    Raises:
-        VideoError: a folder without videos.
-    """
-    videos: dict[Path, Path] = {}
-    for path in map(Path, paths):
-        found = sorted(_videos_in(path, is_recursive)) if path.is_dir() else [path]
-        if not found:
-            raise VideoError(
-                f"expected videos, found none of {', '.join(sorted(VIDEO_SUFFIXES))}\nwhere: {path}",
-                hint="" if is_recursive else "--recursive looks into the folders in it",
-            )
-        for video in found:
-            videos.setdefault(video.resolve(), video)
-    return list(videos.values())
-
-
-def _videos_in(folder: Path, is_recursive: bool) -> Iterator[Path]:
-    for path in folder.iterdir():
-        if path.name.startswith("."):
-            continue
-        if path.is_dir():
-            if is_recursive and path.suffix != SUFFIX:
-                yield from _videos_in(path, is_recursive)
-        elif path.suffix.lower() in VIDEO_SUFFIXES and not path.stem.endswith(MADE):
-            yield path
 
 
 def analyze_videos(

@@ -15,8 +15,8 @@ from shoal.io.dlc.images import image_size
 from shoal.io.dlc.project import read_project
 from shoal.io.dlc.training_set import Shuffle, next_shuffle, read_shuffles
 from shoal.io.video import probe
-from shoal.run.batch import VIDEO_SUFFIXES
 from shoal.run.folder import open_folder, read_card
+from shoal.run.videos import VIDEO_SUFFIXES
 from shoal.stages.plausibility import gather_labels, judge_labels
 from shoal.types import Project
 

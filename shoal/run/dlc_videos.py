@@ -14,7 +14,7 @@ from typing import Any
 
 from shoal.config.run import RunConfig, parse_config
 from shoal.errors import ArtifactError, ConfigError, ProjectError, VideoError
-from shoal.io.artifacts import write_atomic
+from shoal.io.artifacts import file_digest, write_atomic
 from shoal.io.dlc.config_file import DlcConfig, read_config
 from shoal.io.dlc.detections import write_full
 from shoal.io.dlc.meta import Meta, write_meta
@@ -183,11 +183,22 @@ def analyze_videos(
         loaded = load_engine(network.snapshot.path, config)
         return replace(loaded, card=replace(loaded.card, name=network.scorer))
 
+    digest = cache(lambda: file_digest(network.snapshot.path))
+
+    def is_current(video: Path) -> bool:
+        """Whether the run folder is of this very network: a shuffle trained again keeps its names."""
+        run_dir = run_of(video, outputs.dest)
+        try:
+            card = read_card(run_dir) if run_dir else None
+        except ArtifactError:
+            return False
+        return card is None or card.file == digest() or card.sha == engine().card.sha
+
     def one(video: Path) -> Path:
         base = base_of(video, network, outputs.dest)
         lacking = [kind for kind in outputs.kinds if not dlc_file(base, kind, method=outputs.method).is_file()]
         is_foreign = dlc_file(base, "full").is_file() and not run_of(video, outputs.dest)
-        if not overwrite and not lacking and (is_foreign or _is_of(video, outputs.dest, engine().card.sha)):
+        if not overwrite and not lacking and (is_foreign or is_current(video)):
             log.info("%s is analyzed already; overwrite=True does it again", video.name)
         elif not overwrite and is_foreign:
             _track_foreign(base, network, outputs, config)
@@ -330,15 +341,6 @@ def frames_of(video: Path) -> bool:
         return probe(video).n_frames > 0
     except VideoError:
         count_frames(video)
-        return False
-
-
-def _is_of(video: Path, dest: Path | None, sha: str) -> bool:
-    """Whether the run folder is of this very network: a shuffle trained again keeps its names."""
-    run_dir = run_of(video, dest)
-    try:
-        return run_dir is None or read_card(run_dir).sha == sha
-    except ArtifactError:
         return False
 
 

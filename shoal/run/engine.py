@@ -13,6 +13,7 @@ from numpy import ndarray
 
 from shoal.config.run import RunConfig
 from shoal.errors import ConfigError, ProjectError
+from shoal.io.artifacts import file_digest
 from shoal.io.dlc.project import read_project
 from shoal.io.video import VideoInfo, read_frames
 from shoal.run.folder import ModelCard
@@ -79,12 +80,14 @@ def load_engine(model: Path, config: RunConfig) -> Engine:
     from shoal.models.runtime.choose import PRECISIONS, lacks, ways
 
     device = pick_device(config.compute)
-    loaded = load_model(Path(model), device=device)
+    model = Path(model)
+    loaded = load_model(model, device=device)
     if config.predict.input_scale:
         loaded.net.input_scale = config.predict.input_scale
     possible = ways(config.predict.runtime, config.predict.precision, device)
     name = loaded.scorer or (model.stem if model.is_dir() else model.resolve().parent.name)
-    card = ModelCard(name, loaded.sha, loaded.skeleton, loaded.edges, loaded.individuals, device.type)
+    file = file_digest(model) if model.is_file() else ""
+    card = ModelCard(name, loaded.sha, loaded.skeleton, loaded.edges, loaded.individuals, device.type, file=file)
     log.info("network %s on %s", name, describe(device))
     is_free = config.predict.runtime == config.predict.precision == "auto"
     known: dict[tuple[int, int, str], Engine] = {}
@@ -95,7 +98,7 @@ def load_engine(model: Path, config: RunConfig) -> Engine:
         order = ((name, precision), *possible) if is_kept else possible
         key = (info.width, info.height, runtime if is_kept else "")
         if key not in known:
-            known[key] = _suited(loaded, Path(model), info, config=config, card=card, possible=order)
+            known[key] = _suited(loaded, model, info, config=config, card=card, possible=order)
         return known[key]
 
     return Engine(card, _unsuited, loaded.config.model.is_dlc, suit=suit)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -35,12 +37,13 @@ class ModelCard:
 
     Attributes:
         name: of the model.
-        sha: hash of its file.
+        sha: hash of its weights.
         skeleton: keypoints and limbs.
         edges: (E, 2) limbs that it scores.
         individuals: names in the project.
         device: kind of device that it ran on; results differ in the last digits between kinds.
         runtime: what computed it, e.g. openvino-bf16; results differ a little between runtimes.
+        file: hash of the file that it was read from, which can be compared without loading it; empty = not known.
     """
 
     name: str
@@ -50,6 +53,7 @@ class ModelCard:
     individuals: tuple[str, ...]
     device: str = "cpu"
     runtime: str = ""
+    file: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,7 +183,7 @@ def write_card(run_dir: Path, card: ModelCard) -> None:
     skeleton = card.skeleton
     about = {
         "name": card.name, "sha": card.sha, "individuals": list(card.individuals), "device": card.device,
-        "runtime": card.runtime,
+        "runtime": card.runtime, "file": card.file,
         "edges": card.edges.tolist(), "keypoints": list(skeleton.keypoints), "unique": list(skeleton.unique),
         "limbs": skeleton.edges.tolist(), "mirror": np.asarray(skeleton.mirror).tolist(),
     }  # fmt: skip
@@ -206,6 +210,7 @@ def read_card(run_dir: Path) -> ModelCard:
             tuple(about["individuals"]),
             about.get("device", "cpu"),
             about.get("runtime", ""),
+            about.get("file", ""),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ArtifactError(f"expected a model's description, got: {error}\nwhere: {run_dir / 'model.json'}") from error
@@ -219,12 +224,23 @@ def write_config(run_dir: Path, config: RunConfig) -> None:
 def read_config(run_dir: Path) -> RunConfig:
     """The settings that the folder was made with."""
     path = run_dir / "run.yaml"
-    return load_config(path if path.is_file() else None)
+    if not path.is_file():
+        return load_config()
+    stat = path.stat()
+    return _read_config(path, stat.st_mtime_ns, stat.st_size)
 
 
-def write_plan(run_dir: Path, n_frames: int, chunk_frames: int, part: Part) -> None:
+@lru_cache(maxsize=64)
+def _read_config(path: Path, mtime_ns: int, size: int) -> RunConfig:
+    """Cached per state of the file: YAML takes 20 ms, and every span is read with the settings."""
+    return load_config(path)
+
+
+def write_plan(run_dir: Path, info: VideoInfo, chunk_frames: int, part: Part) -> None:
     """Write ``plan.json``; a part is named only where it is not the whole video."""
-    plan = {"n_frames": n_frames, "chunk_frames": chunk_frames}
+    ends = [end for _, end in spans(part, chunk_frames, info.index.keyframes)]
+    n_frames = info.n_frames
+    plan: dict[str, Any] = {"n_frames": n_frames, "chunk_frames": chunk_frames, "ends": ends}
     if part != Part(0, n_frames):
         plan |= {"start": part.start, "stop": part.stop, "every": part.every}
     write_json(run_dir / "plan.json", plan, make_parents=False)
@@ -261,7 +277,11 @@ def plan_spans(run_dir: Path) -> tuple[Span, ...]:
     Raises:
         ArtifactError: missing or damaged.
     """
-    return spans(*read_plan(run_dir))
+    part, chunk_frames = read_plan(run_dir)
+    ends = read_json(run_dir / "plan.json").get("ends")
+    if not ends:
+        return spans(part, chunk_frames)
+    return tuple(itertools.pairwise([part.start, *ends]))
 
 
 def table_path(run_dir: Path, kind: str, span: Span) -> Path:

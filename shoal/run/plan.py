@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -50,16 +52,29 @@ def part_name(part: Part, n_frames: int, crop: tuple[int, int, int, int] | None 
     return range_ + every + ("" if crop is None else f".crop{'-'.join(map(str, crop))}")
 
 
-def spans(part: Part, chunk_frames: int) -> tuple[Span, ...]:
-    """Frame ranges of the chunk files; they end at multiples of ``chunk_frames``, wherever the part begins.
+def spans(part: Part, chunk_frames: int, keyframes: Sequence[int] = ()) -> tuple[Span, ...]:
+    """Frame ranges of the chunk files.
+
+    Args:
+        part: what is looked at.
+        chunk_frames: the most frames of a chunk; without keyframes chunks end at multiples of this, wherever the part
+            begins.
+        keyframes: where decoding can begin, ascending: a chunk ends at the last one in its second half, if there is
+            one. What begins there after a stop has nothing to decode before it.
 
     >>> spans(Part(0, 150), 64)
     ((0, 64), (64, 128), (128, 150))
     >>> spans(Part(100, 150), 64)
     ((100, 128), (128, 150))
+    >>> spans(Part(0, 150), 64, [0, 40, 60, 130])
+    ((0, 60), (60, 124), (124, 150))
     """
-    borders = range(part.start - part.start % chunk_frames, part.stop, chunk_frames)
-    return tuple((max(begin, part.start), min(begin + chunk_frames, part.stop)) for begin in borders)
+    borders = [part.start - part.start % chunk_frames]
+    while borders[-1] < part.stop:
+        end = borders[-1] + chunk_frames
+        key = max(keyframes[: bisect.bisect_right(keyframes, end)][-1:], default=0)
+        borders.append(key if max(part.start, end - chunk_frames // 2) < key else end)
+    return tuple((max(begin, part.start), min(end, part.stop)) for begin, end in itertools.pairwise(borders))
 
 
 def looked_at(part: Part, span: Span) -> range:

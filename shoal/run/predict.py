@@ -19,11 +19,11 @@ from numpy import ndarray
 
 from shoal.config.compute import ComputeConfig
 from shoal.config.run import RunConfig
-from shoal.io.artifacts import fingerprint, is_done, load_table, read_entry, save_table, write_entry
+from shoal.io.artifacts import drop_entry, fingerprint, is_done, load_table, read_entry, save_table, write_entry
 from shoal.io.stream import ordered_map, prefetch
 from shoal.io.video import VideoInfo, read_frames
 from shoal.run.engine import Detect, Engine
-from shoal.run.folder import ModelCard, plan_spans, read_part, read_plan, table_path
+from shoal.run.folder import ModelCard, plan_spans, read_part, table_path
 from shoal.run.plan import Part, adjoining, by_look, looked_at, missing
 from shoal.stages import assemble as assembling
 from shoal.stages import sampling
@@ -31,9 +31,9 @@ from shoal.types import Appearance, Detections, OnProgress, Poses, Span, concate
 
 log = logging.getLogger(__name__)
 
-VERSION = 2
+VERSION = 3
 MOST_DECODERS = 4  # more would wait for the keyframes of long groups of pictures to come round
-READ_AHEAD = 4  # batches: smooths over keyframes without holding much memory
+READ_AHEAD = 2  # batches, and one being decoded; a kill loses what waits
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,9 +86,11 @@ def n_decoders(config: ComputeConfig) -> int:
     One on two cores: there 2 took 4.8 ms a frame and one with threads of its own 4.3 (1296 x 972, a keyframe every 250
     frames), 3.4 and 3.6 with a keyframe every 30, for a sixth more work.
     """
+    if config.decode_workers:
+        return config.decode_workers
     from shoal.models.device import usable_cores
 
-    return config.decode_workers or max(1, min(MOST_DECODERS, usable_cores() // 2))
+    return max(1, min(MOST_DECODERS, usable_cores() // 2))
 
 
 def measure_speed(info: VideoInfo, detect: Detect, config: RunConfig, part: Part, *, seconds: float = 3.0) -> float:
@@ -147,7 +149,7 @@ def predict(
         return chunk.span
 
     saved = []
-    chunks = _detect_chunks(info, engine, config=config, plan=read_plan(run_dir), todo=todo, count=count)
+    chunks = _detect_chunks(info, engine, config=config, part=part, todo=todo, count=count)
     with contextlib.closing(chunks):
         for span in ordered_map(finish, _until(should_stop, chunks), workers=1):
             saved.append(span)
@@ -167,17 +169,16 @@ def _detect_chunks(
     engine: Engine,
     *,
     config: RunConfig,
-    plan: tuple[Part, int],
+    part: Part,
     todo: Sequence[Span],
     count: Callable[[int], None],
 ) -> Generator[Chunk, None, None]:
     """Run the network over the missing spans, with one pass of the decoder per gapless stretch."""
-    part, chunk_frames = plan
     for stretch in adjoining(todo):
         wanted = looked_at(part, (stretch[0][0], stretch[-1][1]))
         frames = read_frames(
             info.path, start=wanted.start, stop=wanted.stop, every=part.every, batch=config.predict.batch_size,
-            chunk=chunk_frames, workers=n_decoders(config.compute),
+            borders=[end for _, end in stretch], workers=n_decoders(config.compute),
         )  # fmt: skip
         batches = prefetch(frames, READ_AHEAD)
         seen = ordered_map(lambda batch: (batch.frame, engine.detect(batch)), batches, workers=engine.workers)
@@ -217,6 +218,7 @@ def _join(span: Span, parts: Sequence[tuple[Detections, Poses, ndarray]], card: 
 def save_chunk(run_dir: Path, chunk: Chunk, *, card: ModelCard, config: RunConfig, prints: Prints) -> None:
     """Assemble one chunk and write its files, manifest entries last."""
     span = chunk.span
+    drop_entry(run_dir, "predict", span)
     outputs = [table_path(run_dir, "detections", span)]
     save_table(outputs[0], chunk.detections)
     if card.skeleton.unique:
@@ -264,6 +266,7 @@ def _assemble_chunk(
 ) -> None:
     began = time.perf_counter()
     span = detections.span
+    drop_entry(run_dir, "assemble", span)
     poses, rows = assembling.assemble(detections, card.edges, config.assemble, n_keypoints=card.skeleton.n_keypoints)
     outputs = [table_path(run_dir, "poses", span)]
     save_table(outputs[0], poses)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from glob import escape
 from pathlib import Path
 from typing import Any
 
 from shoal.errors import InputError, ShoalError
+<<<<<<< HEAD
 from shoal.io.artifacts import is_done, read_entry
 from shoal.io.video import probe
 from shoal.run.folder import find_folder, folders_of, open_folder, plan_spans, read_card, read_config, read_part
@@ -15,33 +17,95 @@ from shoal.run.kinds import track_prints
 from shoal.run.plan import Part, adjoining, looked_at, missing
 from shoal.run.predict import fingerprints
 from shoal.run.running import look
+=======
+from shoal.io.artifacts import fingerprint, is_done, read_entry
+from shoal.io.dlc.config_file import read_config as read_dlc_config
+from shoal.io.dlc.pose_table import split_path
+from shoal.io.dlc.project import find_videos
+from shoal.io.video import probe, promised_frames
+from shoal.run.folder import SUFFIX, folders_of, open_folder, plan_spans, read_card, read_config, read_part
+from shoal.run.plan import Part, adjoining, looked_at, missing
+from shoal.run.predict import fingerprints
+from shoal.run.running import look
+from shoal.run.videos import videos_in
+from shoal.stages import associate as associating
+from shoal.stages import stitch as stitching
+>>>>>>> main
 from shoal.types import Span
 
 Row = dict[str, Any]
 
 
 def status(paths: Sequence[Path]) -> list[Row]:
-    """How far runs are: one row per run folder found in ``paths`` and their subfolders.
+    """How far runs are: one row per run folder, and one per video that has none.
 
-    Rows have ``run``, ``state`` (``unfinished``, ``analyzed``, ``tracked``, ``damaged``), ``frames``, ``bad_frames``
-    and, unless damaged, ``chunks``, ``chunks_done``, ``frames_done``, ``missing`` (ranges of frames), ``running`` (who
+    Rows have ``run`` (a video without a run: itself), ``state`` (``unfinished``, ``analyzed``, ``tracked``,
+    ``damaged``, ``not begun``, ``no file``), ``frames`` (by its header if not begun), ``bad_frames`` and, of runs that
+    are not damaged, ``chunks``, ``chunks_done``, ``frames_done``, ``missing`` (ranges of frames), ``running`` (who
     works on it), ``died`` (how many processes were killed there), ``seconds`` (spent on the network), ``seconds_left``
     (None = not known), ``tracks``.
 
+    Args:
+        paths: run folders; videos; projects (their folder or config.yaml), which stand for the videos in video_sets;
+            folders, which stand for the runs and videos in them and below.
+
     Raises:
         InputError: nothing at a path.
+        ProjectError: a config.yaml that is none of DeepLabCut's.
     """
     folders: list[Path] = []
+    videos: list[Path] = []
+    absent: list[Path] = []
     for path in map(Path, paths):
-        if path.is_file():
-            folders += folders_of(info := probe(path)) or [find_folder(info)]
-        elif (path / "video.json").is_file():
+        config = path if path.name == "config.yaml" else path / "config.yaml"
+        if (path / "video.json").is_file():
             folders.append(path)
+        elif config.is_file():
+            project = read_dlc_config(config)
+            found = find_videos(project)
+            videos += found
+            folders += [*_runs_below(config.parent), *(run for video in found for run in _runs_beside(video))]
+            names = {video.name for video in found}
+            absent += [Path(video) for video in project.videos if split_path(video)[-1:][0] not in names]
         elif path.is_dir():
-            folders += sorted(found.parent for found in path.rglob("video.json"))
+            folders += _runs_below(path)
+            videos += sorted(videos_in(path, True))
+        elif path.is_file():
+            folders += folders_of(probe(path))
+            videos.append(path)
         else:
-            raise InputError(f"expected a run folder or a folder that holds some, found nothing\nwhere: {path}")
-    return [_status(folder) for folder in dict.fromkeys(folders)]
+            raise InputError(f"expected a project, videos or run folders, found nothing\nwhere: {path}")
+    rows = [_status(folder) for folder in dict.fromkeys(folder.resolve() for folder in folders)]
+    begun = {place for row in rows for place in _videos_of(Path(row["run"]))}
+    rows += [_not_begun(video) for video in dict.fromkeys(videos) if video.resolve() not in begun]
+    return rows + [{"run": str(video), "state": "no file", "frames": 0, "bad_frames": 0} for video in absent]
+
+
+def _runs_below(folder: Path) -> list[Path]:
+    return sorted(found.parent for found in folder.rglob("video.json"))
+
+
+def _runs_beside(video: Path) -> list[Path]:
+    """Run folders beside a video that name it, of all of it or of parts; the video is not read."""
+    found = sorted(video.parent.glob(f"{escape(video.stem)}*{SUFFIX}/video.json"))
+    return [file.parent for file in found if video.resolve() in _videos_of(file.parent)]
+
+
+def _videos_of(run_dir: Path) -> set[Path]:
+    """Where the video of a run was, and where it would be if both were moved."""
+    recorded = Path(open_folder(run_dir)["path"])
+    return {recorded.resolve(), (run_dir.parent / recorded.name).resolve()}
+
+
+def _not_begun(video: Path) -> Row:
+    row: Row = {"run": str(video), "bad_frames": 0}
+    try:
+        frames = promised_frames(video)
+    except ShoalError as error:
+        return row | {"state": "damaged", "frames": 0, "why": error.message}
+    return row | {
+        "state": "not begun", "frames": frames, "frames_done": 0, "seconds": 0.0, "seconds_left": None, "running": [],
+    }  # fmt: skip
 
 
 def total(rows: Sequence[Row]) -> Row:

@@ -8,6 +8,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
@@ -19,6 +20,11 @@ from shoal.config.predict import PredictConfig
 from shoal.config.run import RunConfig, load_config
 from shoal.errors import ArtifactError, InputError, Stopped
 from shoal.io.artifacts import (
+<<<<<<< HEAD
+=======
+    drop_entry,
+    fingerprint,
+>>>>>>> main
     is_done,
     load_table,
     read_entry,
@@ -58,7 +64,24 @@ from shoal.types import Decisions, OnProgress, Poses, Span, Tracks, no_progress
 
 log = logging.getLogger(__name__)
 
+HALFWAY = ".associate.partial.npz"
+HALFWAY_S = 20.0  # of association that a kill costs at most; an hour of video (10 animals, 30 frames/s) takes 35 s
 TABLES = ("detections", "unique", "poses", "appearance", "tracklets", "tracks", "manifest")
+
+
+@dataclass(frozen=True, eq=False)
+class Halfway:
+    """The tracker where it was when this was written.
+
+    Attributes:
+        expected: fingerprint of the association.
+        stop: frame after the last span that it has seen, whose tracklets are on the disk.
+        state: the tracker; its settings are those of the fingerprint.
+    """
+
+    expected: str
+    stop: int
+    state: associating.State
 
 
 def analyze(
@@ -271,9 +294,9 @@ def _prepare(
         if not frames:
             speed = measure_speed(info, engine.detect, config, part) if info.n_frames > 64 else 1.0
             frames = chunk_size(speed) * part.every
-        write_plan(run_dir, info.n_frames, frames, part)
+        write_plan(run_dir, info, frames, part)
     planned = plan_spans(run_dir)
-    if config.predict.chunk_frames and planned != spans(part, config.predict.chunk_frames):
+    if config.predict.chunk_frames and planned != spans(part, config.predict.chunk_frames, info.index.keyframes):
         log.warning("%s: its plan stays as it was; predict.chunk_frames has no effect", run_dir.name)
     return planned
 
@@ -301,10 +324,11 @@ def _log_summary(run_dir: Path, all_spans: Sequence[Span]) -> None:
     frames, capped = (sum(entry["counts"][name] for entry in seen) for name in ("frames", "capped"))
     seconds = sum(entry["seconds"] for entry in seen)
     animals = sum(entry["counts"]["animals"] for entry in poses)
+    counts = stitched["counts"] if stitched else {}
     log.info(
-        "%s: %d frames at %.1f frames/s, %.2f animals per frame, %d tracks",
-        run_dir.name, frames, frames / max(seconds, 1e-3), animals / max(frames, 1),
-        stitched["counts"]["tracks"] if stitched else 0,
+        "%s: %d frames at %.1f frames/s, %.2f animals per frame, %d tracks%s",
+        run_dir.name, frames, frames / max(seconds, 1e-3), animals / max(frames, 1), counts.get("tracks", 0),
+        f" ({counts['leftovers']} tracklets fit none of them)" if counts.get("leftovers") else "",
     )  # fmt: skip
     if capped:
         log.warning(
@@ -316,11 +340,20 @@ def _log_summary(run_dir: Path, all_spans: Sequence[Span]) -> None:
 def _associate(run_dir: Path, config: RunConfig, all_spans: Sequence[Span], expected: str, prints: Prints) -> None:
     """Tracklets span by span."""
     began, part = time.perf_counter(), read_part(run_dir)
-    state, outputs = associating.start(config.associate, read_card(run_dir).skeleton.n_keypoints), list[Path]()
+    begun = _halfway(run_dir, config, expected)
+    state = begun.state if begun else associating.start(config.associate, read_card(run_dir).skeleton.n_keypoints)
+    outputs, noted = list[Path](), began
+    drop_entry(run_dir, "associate")
     for span in all_spans:
+        if begun and span[1] <= begun.stop:
+            outputs.append(table_path(run_dir, "tracklets", span))
+            continue
         poses = read_spans(run_dir, "poses", Poses, start=span[0], stop=span[1])
         state, track = associating.follow(state, by_look(poses, part))
         outputs.append(_save_column(run_dir, "tracklets", TrackColumn(track, span)))
+        if time.perf_counter() - noted > HALFWAY_S:
+            save_table(run_dir / HALFWAY, Halfway(expected, span[1], state))
+            noted = time.perf_counter()
     cuts = by_frame(associating.cuts(state, _looks(part)), part)
     outputs.append(run_dir / "cuts.npz")
     save_table(outputs[-1], cuts)
@@ -328,6 +361,20 @@ def _associate(run_dir: Path, config: RunConfig, all_spans: Sequence[Span], expe
         run_dir, "associate", fingerprint=expected, outputs=outputs, inputs={"assemble": prints.assemble},
         seconds=time.perf_counter() - began, counts={"tracklets": state.n_started, "cuts": len(cuts)},
     )  # fmt: skip
+    (run_dir / HALFWAY).unlink(missing_ok=True)
+
+
+def _halfway(run_dir: Path, config: RunConfig, expected: str) -> Halfway | None:
+    """What an association that was killed left of itself, if these settings made it."""
+    try:
+        found = load_table(run_dir / HALFWAY, Halfway)
+    except ArtifactError:
+        return None
+    if found.expected != expected:  # whose tracklets are written over now
+        (run_dir / HALFWAY).unlink()
+        return None
+    log.info("%s: tracklets go on at frame %d", run_dir.name, found.stop)
+    return replace(found, state=replace(found.state, config=config.associate, cuts=list(found.state.cuts)))
 
 
 def _stitch(run_dir: Path, config: RunConfig, all_spans: Sequence[Span], expected: str, known: str) -> None:
@@ -338,9 +385,14 @@ def _stitch(run_dir: Path, config: RunConfig, all_spans: Sequence[Span], expecte
         for tracklets in each_span(run_dir, kind="tracklets"):
             yield Tracks(by_look(tracklets.poses, part), tracklets.track)
 
+<<<<<<< HEAD
     number, joins = stitch_kinds(
         run_dir, config, tracklets_by_look, lambda parts, counted: stitching.solve(parts, None, counted)
     )
+=======
+    number, joins = stitching.solve(tracklets_by_look, None, config.stitch)
+    drop_entry(run_dir, "stitch")
+>>>>>>> main
     joins = by_frame(joins, part)
     outputs: list[Path] = [run_dir / TRACK_INFO]
     for span in all_spans:
@@ -349,10 +401,19 @@ def _stitch(run_dir: Path, config: RunConfig, all_spans: Sequence[Span], expecte
         outputs.append(_save_column(run_dir, "tracks", column))
     outputs.append(run_dir / "decisions.npz")
     save_table(outputs[-1], _merge(load_table(run_dir / "cuts.npz", Decisions), joins))
+    found = np.unique(number[number >= 0])
+    # a number beyond the animals that there are at most is a tracklet that fits none of them
+    limit = config.stitch.n_animals if config.stitch.count != "unknown" and config.stitch.n_animals else len(number)
+    counts = {"tracks": int((found < limit).sum()), "leftovers": int((found >= limit).sum()), "decisions": len(joins)}
     write_entry(
+<<<<<<< HEAD
         run_dir, "stitch", fingerprint=expected, outputs=outputs, inputs={"classify": known},
         seconds=time.perf_counter() - began,
         counts={"tracks": int(number.max(initial=-1)) + 1, "decisions": len(joins)},
+=======
+        run_dir, "stitch", fingerprint=expected, outputs=outputs, inputs={"associate": linked},
+        seconds=time.perf_counter() - began, counts=counts,
+>>>>>>> main
     )  # fmt: skip
 
 

@@ -19,11 +19,17 @@ from numpy import ndarray
 from shoal.errors import InputError
 from shoal.types import Poses, Tracks
 
-VERSION = 1
+VERSION = 2
 
 FILLED = 0.01
 """Confidence of keypoints that were filled in (DLC's)."""
 Method = Literal["median", "spline", "arima"]
+MIN_PRESENT = 10
+"""Values per weight of an ARMA model that a column must have."""
+FIT_FRAMES = 5000
+"""Frames that an ARMA model is fitted to; a minute and more says how an animal moves."""
+START = 2.0
+"""Where the search for its weights begins: a partial autocorrelation of .9, as animals are where they were."""
 METHODS: tuple[str, ...] = ("median", "spline", "arima")
 
 
@@ -144,71 +150,44 @@ def fill_gaps(values: Float64[ndarray, "F C"], longest: int) -> Float64[ndarray,
 
 
 def predict_arma(values: Float64[ndarray, "F C"], ar: int, ma: int) -> Float64[ndarray, "F C"]:
-    """What an ARMA(ar, ma) model of each column expects from the frames before; fills short gaps on its way.
+    """What an ARMA(ar, ma) model of each column expects from the frames before; fills gaps of up to ``ar`` frames.
 
-    The model is fitted by the two-step least squares of Hannan and Rissanen (Biometrika 69, 1982) on stretches without
-    gaps. DLC fits the same kind of model by maximum likelihood (statsmodels' SARIMAX), so figures are near
-    but not equal. Frames without enough history, and columns too short to fit, keep their values.
+    DLC's model, found by its answers: stationary, without a mean, fitted by maximum likelihood with missing values left
+    out (statsmodels' SARIMAX). Where the likelihood has one maximum the figures are DLC's (tests/unit/stages). Columns
+    with less than ``MIN_PRESENT`` values per weight keep theirs, as do the first ``ar`` values of a column and after a
+    longer gap: what DLC says of these is up to tens of pixels off.
     """
     out = values.copy()
     for column in range(values.shape[1]):
         series = values[:, column]
-        fitted = _fit_arma(series, ar, ma)
-        if fitted is not None:
-            out[:, column] = _one_step(series, *fitted)
-    return out
-
-
-def _fit_arma(series: Float64[ndarray, "F"], ar: int, ma: int) -> tuple[float, ndarray, ndarray] | None:
-    """Mean, AR and MA coefficients; None = too little to fit."""
-    mean = float(np.nanmean(series)) if np.isfinite(series).any() else 0.0
-    x = series - mean
-    long = ar + ma + 2
-    past = _lagged(x, long)
-    usable = np.isfinite(past).all(axis=1) & np.isfinite(x)
-    if usable.sum() < 4 * (long + 1):
-        return None
-    residual = np.full(len(x), np.nan)
-    residual[usable] = x[usable] - past[usable] @ np.linalg.lstsq(past[usable], x[usable], rcond=None)[0]
-    design = np.concatenate([_lagged(x, ar), _lagged(residual, ma)], axis=1)
-    usable = np.isfinite(design).all(axis=1) & np.isfinite(x)
-    if usable.sum() < 4 * (ar + ma):
-        return None
-    weights = np.linalg.lstsq(design[usable], x[usable], rcond=None)[0]
-    moving = weights[ar:]  # errors feed on themselves unless their weights stay small (an invertible model)
-    return mean, weights[:ar], moving * min(1.0, 0.95 / max(float(np.abs(moving).sum()), 1e-9))
-
-
-def _lagged(x: Float64[ndarray, "F"], n: int) -> Float64[ndarray, "F n"]:
-    """The n values before each frame, nearest first; NaN before the first."""
-    padded = np.concatenate([np.full(n, np.nan), x])
-    return (
-        np.stack([padded[n - lag : len(padded) - lag] for lag in range(1, n + 1)], axis=1)
-        if n
-        else np.zeros((len(x), 0))
-    )
-
-
-def _one_step(
-    series: Float64[ndarray, "F"], mean: float, ar: Float64[ndarray, "p"], ma: Float64[ndarray, "q"]
-) -> Float64[ndarray, "F"]:
-    """Expected value of each frame; in a gap the expectation stands in, for as many frames as the model looks back."""
-    out = series.copy()
-    recent: list[float] = []
-    errors = [0.0] * len(ma)
-    p = ar.tolist()
-    q = ma.tolist()
-    missing = 0
-    for i, value in enumerate((series - mean).tolist()):
-        known = value == value
-        missing = 0 if known else missing + 1
-        if len(recent) < len(p) or missing > max(len(p), 1):
-            recent = [value, *recent][: len(p)] if known else []
-            errors = [0.0] * len(q)
+        known = np.isfinite(series)
+        if known.sum() < MIN_PRESENT * (ar + ma) or not ar + ma:
             continue
-        expected = sum(w * v for w, v in zip(p, recent, strict=True))
-        expected += sum(w * e for w, e in zip(q, errors, strict=True))
-        out[i] = expected + mean
-        recent = [value if known else expected, *recent][: len(p)]
-        errors = [value - expected if known else 0.0, *errors][: len(q)]
+        expected = _expected(series, ar, ma)
+        frame, seen = np.arange(len(series)), np.cumsum(known) - known  # values before each frame
+        missing = frame - np.maximum.accumulate(np.where(known, frame, -1))  # frames since the last value
+        begins = known & (np.r_[ar + 1, missing[:-1]] > ar)
+        history = seen - np.maximum.accumulate(np.where(begins, seen, 0))  # of them, since the last long gap
+        usable = (history >= max(ar, 1)) & (missing <= ar)
+        out[usable, column] = expected[usable]
     return out
+
+
+def _expected(series: Float64[ndarray, "F"], ar: int, ma: int) -> Float64[ndarray, "F"]:
+    """Expectations of the likeliest model."""
+    from scipy.optimize import minimize
+
+    from shoal.stages.kernels.arma import one_step, stationary_spread, weights
+
+    part = series[:FIT_FRAMES]
+
+    def improbable(free: ndarray) -> float:
+        by_ar, by_ma = weights(free, ar, ma)
+        cost = one_step(part, by_ar, by_ma, stationary_spread(by_ar, by_ma))[1]
+        return cost if np.isfinite(cost) else 1e12
+
+    start = np.zeros(ar + ma)
+    start[:1] = START
+    found = minimize(improbable, start, method="L-BFGS-B", options={"maxiter": 50})
+    by_ar, by_ma = weights(found.x, ar, ma)
+    return one_step(series, by_ar, by_ma, stationary_spread(by_ar, by_ma))[0]

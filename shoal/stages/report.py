@@ -84,6 +84,7 @@ def warnings(test: PoseScores, *, keypoints: Sequence[str], train: PoseScores | 
             f"the mean error is {test.percent:.0f} % of a body length: keypoints may lie on any part of the animal; "
             "train longer, or check that the labels belong to these images"
         )
+        return tuple(found)  # single keypoints, or left and right, mean nothing before animals are found
     worst, typical = _worst_keypoint(test), float(_median(test.keypoint_error))
     if worst is not None and test.keypoint_error[worst] > WORSE_KEYPOINT * typical:
         found.append(

@@ -97,13 +97,14 @@ def solve(
         usable[:] = True
     chosen = np.flatnonzero(usable)
     joins = _joins(_take(nodes, chosen), motion, evidence, config, weight)
-    following = _solve(gain[chosen], ends[chosen], joins, config)
+    following, *found = _solve(gain[chosen], ends[chosen], joins, config)
     paths = _paths(following, chosen)
     price = _price(nodes, motion, weight)
-    _insert(paths, nodes, price, gain, config)
+    margin = _margins_of_steps(following, chosen, *found)
+    margin |= _insert(paths, nodes, price, gain, config)
     paths.sort(key=lambda path: (nodes.first[path[0]], nodes.number[path[0]]))
     bonus = {(int(chosen[a]), int(chosen[b])): float(x) for a, b, _, x in zip(*joins, strict=True) if x}
-    decisions = _decisions(known.span, nodes, paths, price, bonus, ends, config)
+    decisions = _decisions(known.span, nodes, paths, price, bonus, ends, margin, config)
     return _numbers(known.n_tracklets, nodes, paths, config), decisions
 
 
@@ -250,16 +251,30 @@ def _ordered_pairs(
 
 def _solve(
     gain: Float64[ndarray, "C"], ends: Float64[ndarray, "C 2"], joins: Joins, config: StitchConfig
-) -> Int64[ndarray, "C"]:
-    """Next tracklet on the path of each: -1 = last one, -2 = on no path."""
-    from shoal.stages.kernels.stitch import cheapest_paths
+) -> tuple[Int64[ndarray, "C"], Float64[ndarray, "C"], Float64[ndarray, "C"]]:
+    """Next tracklet on the path of each (-1 = last one, -2 = on no path), margins of that step and of a beginning."""
+    from shoal.stages.kernels.stitch import cheapest_paths, path_margins
 
     limited = config.count != "unknown" and config.n_animals > 0
-    following, _ = cheapest_paths(
-        gain, ends[:, 0].copy(), ends[:, 1].copy(), *joins[:3],
-        config.n_animals if limited else len(gain), config.count != "exact" or not limited,
-    )  # fmt: skip
-    return following
+    most = config.n_animals if limited else len(gain)
+    is_exact = limited and config.count == "exact"
+    problem = (gain, ends[:, 0].copy(), ends[:, 1].copy(), *joins[:3])
+    following, paid = cheapest_paths(*problem, most, not is_exact)
+    ahead, before = path_margins(*problem, following, not is_exact and len(paid) < most, not is_exact)
+    return following, ahead, before
+
+
+def _margins_of_steps(
+    following: Int64[ndarray, "C"],
+    chosen: Int64[ndarray, "C"],
+    ahead: Float64[ndarray, "C"],
+    before: Float64[ndarray, "C"],
+) -> dict[tuple[int, int], float]:
+    """Margins by pair of positions in all nodes; -1 stands for the beginning and the end of a path."""
+    to = np.where(following >= 0, chosen[np.maximum(following, 0)], -1)
+    steps = [(int(chosen[i]), int(to[i]), float(ahead[i])) for i in np.flatnonzero(np.isfinite(ahead))]
+    steps += [(-1, int(chosen[i]), float(before[i])) for i in np.flatnonzero(np.isfinite(before))]
+    return {(a, b): value for a, b, value in steps}
 
 
 def _paths(following: Int64[ndarray, "C"], chosen: Int64[ndarray, "C"]) -> list[list[int]]:
@@ -278,18 +293,22 @@ def _paths(following: Int64[ndarray, "C"], chosen: Int64[ndarray, "C"]) -> list[
 
 def _insert(
     paths: list[list[int]], nodes: Nodes, price: Price, gain: Float64[ndarray, "C"], config: StitchConfig
-) -> None:
+) -> dict[tuple[int, int], float]:
     """Put tracklets that are on no path into the gaps of paths where they fit, in place, in order of time.
 
     All that start in the same frame compete in one assignment. A tracklet fits where the odds that it continues
     its predecessor and is continued by its successor, against those two following each other, pay.
+
+    Returns:
+        margins of the joins made here: what the next best place, or none, would have cost more.
     """
+    margin: dict[tuple[int, int], float] = {}
     used = np.zeros(len(nodes.number), np.bool_)
     for path in paths:
         used[path] = True
     free = np.flatnonzero(~used)
     if not len(free) or not paths:
-        return
+        return margin
     bounds = np.flatnonzero(np.r_[True, np.diff(nodes.first[free]) > 0, True])
     for begin, end in pairwise(bounds):
         group = free[begin:end]
@@ -298,7 +317,12 @@ def _insert(
         i, p = linear_sum_assignment(np.minimum(cost, 0.0))
         for row, path in zip(i, p, strict=True):
             if cost[row, path] < 0:
-                paths[path].insert(int(place[row, path]), int(group[row]))
+                node, at = int(group[row]), int(place[row, path])
+                other = min([0.0, *np.delete(cost[row], path).tolist()])
+                paths[path].insert(at, node)
+                for a, b in pairwise([-1, *paths[path], -1][at : at + 3]):
+                    margin[a, b] = max(other - float(cost[row, path]), 0.0)
+    return margin
 
 
 def _insertion_costs(
@@ -341,6 +365,7 @@ def _decisions(
     price: Price,
     bonus: dict[tuple[int, int], float],
     ends: Float64[ndarray, "C 2"],
+    margin: dict[tuple[int, int], float],
     config: StitchConfig,
 ) -> Decisions:
     """Every join, every start and end that is not the video's, every leftover.
@@ -352,9 +377,10 @@ def _decisions(
         price: of joins without evidence.
         bonus: what evidence took off the cost of a join, by pair of positions.
         ends: cost of starting and of ending at each node.
+        margin: by pair of positions, -1 = beginning or end.
         config: the costs.
     """
-    found: list[tuple[str, str, int, int, int, int, float]] = []
+    found: list[tuple[str, str, int, int, int, int, float, float]] = []
     inside = ~_at_video_edge(nodes, span)
     first, last, number = nodes.first.tolist(), nodes.last.tolist(), nodes.number.tolist()
     for path in paths:
@@ -362,19 +388,22 @@ def _decisions(
             extra = bonus.get((i, j), 0.0)
             is_dear = motion - extra > ends[i, 1] + ends[j, 0]
             why = "count" if is_dear else "appearance" if extra > max(0.0, -motion) else "motion"
-            found.append(("join", why, first[j], number[i], number[j], first[j] - last[i] - 1, motion - extra))
+            found.append(("join", why, first[j], number[i], number[j], first[j] - last[i] - 1, motion - extra,
+                          margin.get((i, j), np.nan)))  # fmt: skip
         for side, name, i in ((0, "start", path[0]), (1, "end", path[-1])):
             if inside[i, side]:
                 why = "border" if ends[i, side] < config.appear_cost else "count"
                 source, target, frame = (number[i], -1, last[i]) if side else (-1, number[i], first[i])
-                found.append((name, why, frame, source, target, 0, float(ends[i, side])))
+                sure = margin.get((i, -1) if side else (-1, i), np.nan)
+                found.append((name, why, frame, source, target, 0, float(ends[i, side]), sure))
     on_path = {i for path in paths for i in path}
-    found += [("start", "leftover", first[i], -1, number[i], 0, np.nan) for i in range(len(number)) if i not in on_path]
+    left = [i for i in range(len(number)) if i not in on_path]
+    found += [("start", "leftover", first[i], -1, number[i], 0, np.nan, np.nan) for i in left]
     found.sort(key=lambda row: (row[2], row[0], row[3], row[4]))
     if not found:
         return Decisions.empty(span)
-    kind, reason, frame, source, target, gap, cost = (np.array(c) for c in zip(*found, strict=True))
+    kind, reason, frame, source, target, gap, cost, sure = (np.array(c) for c in zip(*found, strict=True))
     kinds = np.array([DECISION_KINDS.index(k) for k in kind])
     reasons = np.array([DECISION_REASONS.index(r) for r in reason])
     unknown = np.full(len(found), np.nan)
-    return Decisions(kinds, frame, source, target, gap, cost, unknown, unknown, reasons, span)
+    return Decisions(kinds, frame, source, target, gap, cost, sure, unknown, reasons, span)

@@ -42,6 +42,7 @@ class NoiseTable:
 
     Attributes:
         source: which network on which frames; "not fitted" if the numbers are guesses.
+        edges: limbs of that network, as keypoint indices: more than the skeleton's, and better at telling fish apart.
         miss_clear: (K,) chance to miss a visible keypoint of a fish that touches no other.
         miss_crowded: (K,) the same for a fish that touches another.
         miss_covered: (K,) chance that nothing is found at a keypoint under another fish.
@@ -68,6 +69,7 @@ class NoiseTable:
     """
 
     source: str
+    edges: tuple[tuple[int, int], ...]
     miss_clear: tuple[float, ...]
     miss_crowded: tuple[float, ...]
     miss_covered: tuple[float, ...]
@@ -104,6 +106,7 @@ def load_noise(path: Path = TABLE) -> NoiseTable:
     if set(data) != wanted:
         raise ValueError(f"noise table: expected columns {sorted(wanted)}, got {sorted(data)}\nwhere: {path}")
     columns: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+    columns["edges"] = tuple((int(a), int(b)) for a, b in columns["edges"])
     return NoiseTable(**columns)
 
 
@@ -128,25 +131,29 @@ class _Peaks:
 
 
 def noisy_detections(
-    truth: Truth, *, edges: Int64[ndarray, "E 2"] | Sequence[Sequence[int]], seed: int, table: NoiseTable | None = None
+    truth: Truth,
+    *,
+    seed: int,
+    edges: Int64[ndarray, "E 2"] | Sequence[Sequence[int]] | None = None,
+    table: NoiseTable | None = None,
 ) -> Detections:
     """True keypoints -> detections with misses, jitter, false peaks, merges and limbs, right and wrong.
 
     Args:
         truth: of a video.
-        edges: limbs, as keypoint indices.
         seed: of the errors.
+        edges: limbs, as keypoint indices; None = the table's.
         table: rates; None = the shipped table.
 
     >>> from shoal.synthetic.dataset import make_truth
-    >>> from shoal.synthetic.scenes import SCENES, SKELETON
+    >>> from shoal.synthetic.scenes import SCENES
     >>> truth = make_truth(SCENES["zebra"], seed=1, n_frames=5)
-    >>> noisy_detections(truth, edges=SKELETON.edges, seed=1).span
+    >>> noisy_detections(truth, seed=1).span
     (0, 5)
     """
     rng = np.random.default_rng(seed)
     table = load_noise() if table is None else table
-    edges = np.asarray(edges, np.int64).reshape(-1, 2)
+    edges = np.asarray(table.edges if edges is None else edges, np.int64).reshape(-1, 2)
     length = body_length(truth.full_xy)
     parts = [
         _true_peaks(truth, table, rng),

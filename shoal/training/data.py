@@ -167,9 +167,18 @@ def sides(crop: int | tuple[int, int]) -> Int64[ndarray, "2"]:
     return np.array([crop, crop] if isinstance(crop, int) else crop, np.int64)
 
 
-def patch_side(crop: int | tuple[int, int], config: AugmentConfig) -> int:
-    """Side of the patch that holds any crop, however rotated and scaled."""
+def patch_side(crop: int | tuple[int, int], config: AugmentConfig, *, is_whole: bool = False) -> int:
+    """Side of the patch that holds any crop, however rotated and scaled.
+
+    Args:
+        crop: side of the crops, or their width and height.
+        config: ranges of the random changes.
+        is_whole: crops hold whole images: a patch with an edge of fill around its image is enough, as what lies beyond
+            a patch is what lies at its edge.
+    """
     width, height = sides(crop).tolist()
+    if is_whole:
+        return max(width, height) + 2 * int(np.ceil(config.translate_px)) + 6
     angle = np.deg2rad(min(config.rotation_deg, 45.0))
     across = width * (np.cos(angle) + np.sin(angle)) if width == height else np.hypot(width, height)
     return int(np.ceil(across / min(config.scale[0], 1.0 if config.affine < 1 else np.inf))) + 4
@@ -197,14 +206,17 @@ def draw_patches(
         where: ``TrainConfig.crop_method`` and ``crop_shift``.
     """
     rng = np.random.default_rng(counters)
-    n, side, size = len(images), patch_side(crop, config), sides(crop)
+    n, size = len(images), sides(crop)
+    side = patch_side(crop, config, is_whole=where[0] == "whole")
     pixels = np.full((n, side, side, 3), fill, np.uint8)
     matrix, flipped, moved = _matrices(rng, n, size, config)
     xy: list[ndarray] = []
     unique: list[ndarray] = []
     for i, image in enumerate(images):
         source = image.pixels()
-        if where[0] == "near":
+        if where[0] == "whole":
+            centre = np.array(source.shape[1::-1]) / 2 + moved[i]
+        elif where[0] == "near":
             centre = _centre(rng, image, source.shape, size) + moved[i]
         else:
             centre = _dlc_centre(rng, image, source.shape, size, *where) + moved[i]

@@ -328,6 +328,12 @@ def crop_size(config: TrainConfig) -> tuple[int, int]:
     return config.crop_px, config.crop_height_px or config.crop_px
 
 
+def _crops(config: TrainConfig) -> str:
+    width, height = crop_size(config)
+    shown = str(width) if width == height else f"{width} x {height}"
+    return f"{'whole images' if config.crop_method == 'whole' else 'crops'} of {shown}"
+
+
 def _mirror(info: ModelInfo) -> ndarray:
     """Keypoint that each becomes in a mirror image."""
     pairs = info.config.train.augment.mirror
@@ -405,8 +411,8 @@ def change(before: dict[str, Any], now: dict[str, Any]) -> str:
 def _log_start(task: PoseTask, rows: Split, earlier: dict[str, Any] | None) -> None:
     train, model = task.info.config.train, task.info.config.model
     logger.info(
-        "%d images to train on, %d to test on; body length %.0f px, scale %.3g, crops of %d px, %d limbs",
-        len(rows[0]), len(rows[1]), task.info.body_length, model.input_scale, train.crop_px, len(task.info.edges),
+        "%d images to train on, %d to test on; body length %.0f px, scale %.3g, %s px, %d limbs",
+        len(rows[0]), len(rows[1]), task.info.body_length, model.input_scale, _crops(train), len(task.info.edges),
     )  # fmt: skip
     if earlier:
         logger.info("going on after epoch %d", earlier["epoch"])

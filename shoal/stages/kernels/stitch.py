@@ -372,3 +372,128 @@ def cheapest_paths(reward, start_cost, end_cost, source, target, cost, max_paths
             if forward[a] and not is_open[a]:
                 following[i] = -1 if head[a] == end else head[a] // 2
     return following, paid[:n_paths]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _potentials(arc_start, head, price, is_open, begin, end, may_add, may_remove):
+    """Potentials under which no open arc has a negative reduced cost (Bellman-Ford from everywhere, with a queue)."""
+    n_nodes = len(arc_start) - 1
+    potential = np.zeros(n_nodes)
+    waiting = np.empty(n_nodes + 1, np.int64)  # a ring
+    queued = np.empty(n_nodes, np.bool_)
+    for node in range(n_nodes):
+        waiting[node], queued[node] = node, True
+    first, n_waiting, budget = 0, n_nodes, 200 * len(head) + 1000
+    while n_waiting and budget:
+        budget -= 1  # an optimum has no negative cycle; rounding must not make one
+        node = waiting[first]
+        first = (first + 1) % len(waiting)
+        n_waiting -= 1
+        queued[node] = False
+        for a in range(arc_start[node], arc_start[node + 1] + 1):
+            if a < arc_start[node + 1]:
+                if not is_open[a]:
+                    continue
+                to, there = head[a], potential[node] + price[a]
+            elif (node == end and may_add) or (node == begin and may_remove):
+                to, there = begin + end - node, potential[node]
+            else:
+                continue
+            if there < potential[to] - 1e-9:
+                potential[to] = there
+                if not queued[to]:
+                    waiting[(first + n_waiting) % len(waiting)] = to
+                    n_waiting += 1
+                    queued[to] = True
+    return potential
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def path_margins(reward, start_cost, end_cost, source, target, cost, following, may_add, may_remove):
+    """How much the total cost of ``cheapest_paths`` would rise if one step of its paths were forbidden.
+
+    That is the cheapest way around the step in the residual graph, less the step's own cost.
+
+    Args:
+        reward: as in ``cheapest_paths``.
+        start_cost: likewise.
+        end_cost: likewise.
+        source: likewise.
+        target: likewise.
+        cost: likewise.
+        following: its answer.
+        may_add: may there be one more path.
+        may_remove: may there be one less.
+
+    Returns:
+        (C,) of the step to the next tracklet, or of ending there; (C,) of beginning there; NaN where no such step
+        was taken, inf where there is no other way.
+    """
+    n = len(reward)
+    begin, end = 2 * n, 2 * n + 1
+    arc_start, head, price, is_open, reverse = _build(reward, start_cost, end_cost, source, target, cost)
+    forward = is_open.copy()
+    is_first = following != -2
+    for i in range(n):
+        if following[i] >= 0:
+            is_first[following[i]] = False
+    for node in range(2 * n + 2):
+        for a in range(arc_start[node], arc_start[node + 1]):
+            if not forward[a]:
+                continue
+            to = head[a]
+            if node == begin:
+                used = is_first[to // 2]
+            elif node % 2 == 0:
+                used = following[node // 2] != -2
+            elif to == end:
+                used = following[node // 2] == -1
+            else:
+                used = following[node // 2] == to // 2
+            if used:
+                is_open[a], is_open[reverse[a]] = False, True
+    potential = _potentials(arc_start, head, price, is_open, begin, end, may_add, may_remove)
+    ahead, before = np.full(n, np.nan), np.full(n, np.nan)
+    distance = np.full(2 * n + 2, np.inf)
+    touched = np.empty(2 * n + 2, np.int64)
+    keys, items = np.empty(len(head) + 3 * n + 8), np.empty(len(head) + 3 * n + 8, np.int64)
+    for tail in range(2 * n + 2):
+        for step in range(arc_start[tail], arc_start[tail + 1]):
+            if not forward[step] or is_open[step] or (tail < begin and tail % 2 == 0):
+                continue
+            goal = head[step]
+            distance[tail] = 0.0
+            touched[0], n_touched = tail, 1
+            keys[0], items[0], n_heap = 0.0, tail, 1
+            found = np.inf
+            while n_heap:
+                here, node, n_heap = pop(keys, items, n_heap)
+                if here > distance[node]:
+                    continue
+                if node == goal:
+                    found = here
+                    break
+                for a in range(arc_start[node], arc_start[node + 1] + 1):
+                    if a < arc_start[node + 1]:
+                        if not is_open[a]:
+                            continue
+                        to, own = head[a], price[a]
+                    elif (node == end and may_add) or (node == begin and may_remove):
+                        to, own = begin + end - node, 0.0
+                    else:
+                        continue
+                    there = here + max(0.0, own + potential[node] - potential[to])
+                    if there < distance[to]:
+                        if distance[to] == np.inf:
+                            touched[n_touched] = to
+                            n_touched += 1
+                        distance[to] = there
+                        n_heap = push(keys, items, n_heap, there, to)
+            for k in range(n_touched):
+                distance[touched[k]] = np.inf
+            margin = max(0.0, found - potential[tail] + potential[goal] - price[step])
+            if tail == begin:
+                before[goal // 2] = margin
+            else:
+                ahead[tail // 2] = margin
+    return ahead, before

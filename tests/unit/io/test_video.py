@@ -40,8 +40,8 @@ def test_start_beyond_the_end_reads_nothing(numbered):
 
 
 def test_batches_end_at_chunk_borders(numbered):
-    sizes = [len(batch.frame) for batch in read_frames(numbered, batch=7, chunk=32, stop=64)]
-    assert sizes == [7, 7, 7, 7, 4, 7, 7, 7, 7, 4]
+    sizes = [len(batch.frame) for batch in read_frames(numbered, batch=7, borders=(32, 40, 64), stop=66)]
+    assert sizes == [7, 7, 7, 7, 4, 7, 1, 7, 7, 7, 3, 2]
 
 
 def test_frame_rate_comes_from_timestamps(numbered, tmp_path):

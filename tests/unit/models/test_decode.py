@@ -9,7 +9,15 @@ import pytest
 import torch
 
 from shoal.config.predict import PredictConfig
-from shoal.models.decode import decode, find_peaks, find_unique, score_limbs
+from shoal.models.decode import (
+    decode,
+    find_peaks,
+    find_unique,
+    limbs_anywhere,
+    local_maxima,
+    maxima_anywhere,
+    score_limbs,
+)  # fmt: skip
 from shoal.models.pose import PoseMaps
 from shoal.models.targets import Grid, Labels, heatmaps, limb_fields
 from shoal.models.targets_dlc import dlc_targets
@@ -65,6 +73,52 @@ def test_plateaus_give_one_peak() -> None:
     heat[0, 0, 15, 15] = 0.25
     peaks = find_peaks(maps_of(heat), min_confidence=0.1, cap=10)
     assert peaks.confidence.tolist() == [0.5, 0.25]
+
+
+@pytest.mark.parametrize("radius", [1, 2])
+def test_the_loop_on_the_cpu_finds_what_any_device_finds(radius: int) -> None:
+    """Noise, plateaus, edges of odd sizes, and values that are none."""
+    generator = torch.Generator().manual_seed(3)
+    heat = (8 * torch.rand(2, 3, 37, 53, generator=generator)).round() / 8
+    heat[0, 0, 3:9, 4] = NAN
+    heat[0, 1, 20, 20:24] = float("inf")
+    heat[1, 2, :, -1] = 0.9
+    for grid in (heat, heat.to(memory_format=torch.channels_last), heat[:, :, ::2, 1:]):
+        assert torch.equal(local_maxima(grid, radius, 0.3), maxima_anywhere(grid, radius, 0.3))
+    assert len(local_maxima(heat, radius, 0.3)) > 50
+
+
+def test_limbs_are_scored_on_the_cpu_as_on_any_device() -> None:
+    """Random fields, several images, keypoints without peaks, values that are none, and too many candidates."""
+    generator = torch.Generator().manual_seed(7)
+    heat, limbs = torch.rand(3, 4, 25, 33, generator=generator), torch.randn(3, 6, 25, 33, generator=generator)
+    heat[1, 2] = 0
+    limbs[2, 1, 5] = NAN
+    limbs[0, 4, 9] = 1e30
+    edges = torch.tensor([[0, 1], [2, 3], [3, 0]])
+    maps, config = maps_of(heat, limbs), PredictConfig(max_limbs=2, min_affinity=0.1)
+    peaks = find_peaks(maps, min_confidence=0.5, cap=12)
+    count = torch.bincount(peaks.image * 4 + peaks.keypoint, minlength=12).view(3, 4)
+    first = count.flatten().cumsum(0).view(3, 4) - count
+    here = score_limbs(maps, peaks, edges, config=config)
+    anywhere = limbs_anywhere(maps, peaks, edges, config=config, bounds=(first, count))
+    assert len(here.edge) > 100
+    for name in ("image", "edge", "source", "target"):
+        assert torch.equal(getattr(here, name), getattr(anywhere, name)), name
+    assert torch.allclose(here.affinity, anywhere.affinity, atol=1e-5)
+
+
+def test_maps_are_read_however_they_lie_in_memory() -> None:
+    generator = torch.Generator().manual_seed(5)
+    heat, limbs = (torch.rand(2, c, 30, 41, generator=generator) for c in (3, 4))
+    edges = torch.tensor([[0, 1], [1, 2]])
+    found = []
+    for order in (torch.contiguous_format, torch.channels_last):
+        maps = maps_of(heat.contiguous(memory_format=order), limbs.contiguous(memory_format=order))
+        found.append(decode(maps, edges, config=PredictConfig(), n_animals=4)[:2])
+    for a, b in zip(*found, strict=True):
+        assert all(torch.equal(getattr(a, n), getattr(b, n)) for n in vars(a) if n != "n_dropped")
+    assert len(found[0][1].edge) > 20
 
 
 def test_cap_keeps_the_best_and_counts_the_rest() -> None:

@@ -20,9 +20,10 @@ from shoal.types import Poses, Skeleton
 
 def test_the_model_card_survives(tmp_path):
     skeleton = Skeleton(("nose", "left", "right"), [[0, 1], [0, 2]], [0, 2, 1], ("lamp",))
-    write_card(tmp_path, ModelCard("pose", "abc", skeleton, np.array([[1, 2]]), ("a", "b"), "cuda"))
+    write_card(tmp_path, ModelCard("pose", "abc", skeleton, np.array([[1, 2]]), ("a", "b"), "cuda", file="def"))
     card = read_card(tmp_path)
-    assert (card.name, card.sha, card.individuals, card.device) == ("pose", "abc", ("a", "b"), "cuda")
+    found = (card.name, card.sha, card.individuals, card.device, card.file)
+    assert found == ("pose", "abc", ("a", "b"), "cuda", "def")
     assert card.edges.tolist() == [[1, 2]] and card.skeleton.unique == ("lamp",)
     assert card.skeleton.edges.tolist() == [[0, 1], [0, 2]] and np.asarray(card.skeleton.mirror).tolist() == [0, 2, 1]
 

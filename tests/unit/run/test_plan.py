@@ -22,6 +22,16 @@ def test_spans_cover_every_frame_once(n):
     assert covered == list(range(n))
 
 
+@pytest.mark.parametrize("keys", [range(0, 1000, 250), range(0, 1000, 12), [0, 33, 64, 65, 900], []])
+@pytest.mark.parametrize("part", [Part(0, 1000), Part(100, 777), Part(250, 251), Part(249, 600, 7)])
+def test_chunks_end_at_keyframes_where_they_can(part, keys):
+    all_spans, near = spans(part, 64, keys), set(keys)
+    assert [frame for span in all_spans for frame in range(*span)] == list(range(part.start, part.stop))
+    assert all(0 < stop - start <= 64 for start, stop in all_spans)
+    for start, stop in all_spans[1:-1]:
+        assert stop - start > 32 and (stop in near or not any(key in near for key in range(start + 33, start + 65)))
+
+
 def test_missing_and_adjoining():
     all_spans = spans(Part(0, 320), 64)
     todo = missing(all_spans, lambda span: span[0] in (64, 256))

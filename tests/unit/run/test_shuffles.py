@@ -14,12 +14,15 @@ import shoal.run.shuffles as shuffles
 from shoal.config.run import load_config
 from shoal.deeplabcut import train_network
 from shoal.errors import CheckpointError
+from shoal.io.dlc.pytorch_config import model_section
+from shoal.io.dlc.pytorch_settings import to_run_config
 from shoal.models.targets import Grid
 from shoal.training import pose
 from shoal.training.pose import prepare
 from shoal.types import LabeledFrame, Project, Skeleton
 
 CONFIG = load_config(overrides=["compute.device=cpu", "model.name=resnet_50", "train.epochs=3"])
+MODEL = model_section("resnet_50", 2, 3, 0, [[0, 1], [0, 2], [1, 2]], identity=False)
 CONTENT = {"model": {"heads": {"bodypart": {"predictor": {"graph": [[0, 1]]}}}}}
 
 
@@ -87,6 +90,20 @@ def test_without_the_heads_only_the_backbone_is_the_snapshots(snapshot, start, o
 @pytest.mark.parametrize("keep", [True, False])
 def test_keepdeconvweights_reaches_the_training(monkeypatch, tmp_path, keep):
     seen = {}
-    monkeypatch.setattr(shuffles, "train_shuffle", lambda *_, **given: seen.update(given))
+    monkeypatch.setattr(shuffles, "train_shuffle", lambda *_, **given: seen.update(given) or Path("snapshot-002.pt"))
     train_network(str(tmp_path / "config.yaml"), keepdeconvweights=keep, snapshot_path="s.pt")
     assert (seen["keep_heads"], seen["snapshot"]) == (keep, Path("s.pt"))
+
+
+@pytest.mark.parametrize(
+    ("gpus", "device", "has_gpu", "expected"),
+    [([1, 2], "auto", True, "cuda:1"), ([1, 2], "auto", False, "auto"), ([1, 2], "cpu", True, "cpu")],
+)
+def test_the_first_of_several_gpus_trains(monkeypatch, caplog, gpus, device, has_gpu, expected):
+    """``runner.gpus``; where there is no GPU the list gives way, and that is said."""
+    content = {"runner": {"gpus": gpus}, "device": device, "net_type": "resnet_50", "model": MODEL}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
+    settings, missing = to_run_config(content, load_config())
+    assert missing == ["runner.gpus: [1, 2] (trains on the first)"]
+    assert shuffles.usable_device(settings, content).compute.device == expected
+    assert ("no GPU that can be used" in caplog.text) == (expected == "auto")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy.signal import medfilt
@@ -9,6 +11,8 @@ from scipy.signal import medfilt
 from shoal.errors import InputError
 from shoal.stages.filter import FILLED, fill_gaps, filter_tracks, median_filter
 from shoal.types import Poses, Tracks
+
+ARIMA = Path(__file__).parents[2] / "golden" / "filter_arima.npz"
 
 
 def line(frames, n_frames=40):
@@ -74,11 +78,42 @@ def test_arma_predicts_an_autoregressive_series():
     x, noise = np.zeros(400), rng.normal(0, 1, 400)
     for i in range(2, 400):
         x[i] = 1.6 * x[i - 1] - 0.8 * x[i - 2] + noise[i]
-    poses = Poses(np.arange(400), np.zeros(400), np.stack([x + 200, x + 90], 1)[:, None], np.ones((400, 1)),
+    poses = Poses(np.arange(400), np.zeros(400), np.stack([x, x], 1)[:, None], np.ones((400, 1)),
                   np.ones(400), (0, 400))  # fmt: skip
     found = filter_tracks(Tracks(poses, np.zeros(400)), method="arima")
-    error = found.poses.xy[10:, 0, 0] - 200 - (x - noise)[10:]  # what is predictable
+    error = found.poses.xy[10:, 0, 0] - (x - noise)[10:]  # what is predictable
     assert np.sqrt((error**2).mean()) < 0.25 * np.sqrt((noise**2).mean())
+
+
+def test_arima_is_deeplabcuts():
+    """DeepLabCut 3.0.2's answer (tests/peer/test_result_files.py stores it).
+
+    The likelihood of some columns is flat or has two maxima, and two optimizers end at different ones.
+    """
+    stored = np.load(ARIMA)
+    n = len(stored["xy"])
+    poses = Poses(np.arange(n), np.zeros(n), stored["xy"], stored["confidence"], np.ones(n), (0, n))
+    found = filter_tracks(Tracks(poses, np.zeros(n)), method="arima").poses
+    apart = np.abs(found.xy - stored["filtered"])[10:]
+    same = np.median(apart, axis=0) < 0.05
+    assert same.sum() >= 6, "of 8 columns"
+    assert apart.mean() < 0.5
+    assert np.abs(found.xy - stored["xy"])[10:].mean() > 3 * apart.mean()
+
+
+def test_arima_fills_short_gaps_and_starts_anew_after_long_ones():
+    t = np.arange(120)
+    xy = np.stack([60 + 20 * np.sin(t / 9), 50 + 20 * np.cos(t / 9)], 1)[:, None]
+    seen = np.delete(t, [30, 31, 60, 61, 62, 63, 64, 65])
+    poses = Poses(seen, np.zeros(len(seen)), xy[seen], np.ones((len(seen), 1)), np.ones(len(seen)), (0, 120))
+    found = filter_tracks(Tracks(poses, np.zeros(len(seen))), method="arima").poses
+    assert set(t) - set(found.frame.tolist()) == {63, 64, 65}
+    filled = found.item == -1
+    assert found.frame[filled].tolist() == [30, 31, 60, 61, 62]
+    assert np.abs(found.xy - xy[found.frame]).max() < 6
+    for first in (0, 66):  # too little was seen before them
+        kept = (found.frame >= first) & (found.frame < first + 3)
+        assert np.allclose(found.xy[kept], xy[first : first + 3])
 
 
 @pytest.mark.parametrize("method", ["median", "spline", "arima"])

@@ -54,6 +54,11 @@ def test_what_looks_wrong_is_said(good: PoseScores, change: dict, words: str) ->
     assert f"warning: {found[0]}" in sentence(replace(good, **change), keypoints=NAMES, train=good)
 
 
+def test_left_and_right_are_not_judged_before_animals_are_found(good: PoseScores) -> None:
+    lost = replace(good, percent=162.0, swapped=0.5, keypoint_swapped=np.array([np.nan, 0.5, 0.5, np.nan]))
+    assert len(warnings(lost, keypoints=NAMES, train=good)) == 1
+
+
 def test_a_keypoint_with_few_measurements_is_not_singled_out(good: PoseScores) -> None:
     rare = replace(good, keypoint_error=np.array([2.0, 2, 2, 40]), keypoint_n=np.array([12, 12, 12, 3]))
     assert warnings(rare, keypoints=NAMES) == ()

@@ -71,7 +71,7 @@ def test_motion_carries_animals_through_each_other(count):
     assert of(tracks, tracklets) == [0, 1, 0, 1]
     assert named(decisions) == [("join", "motion", 0, 2), ("join", "motion", 1, 3)]
     assert decisions.gap.tolist() == [5, 5]
-    assert np.isnan(decisions.margin).all()
+    assert decisions.margin[0] == decisions.margin[1] > 0  # one exchange forbids both
 
 
 def test_evidence_overrules_motion_and_says_so():
@@ -307,6 +307,48 @@ def test_the_paths_are_the_cheapest_there_are(seed, jit):
     assert (paid < 0).all()
     bests = [0.0] + [best_by_trying(reward, start, end, joins, k) for k in range(1, n + 1)]
     assert paid.sum() == pytest.approx(min(bests))
+
+
+@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("count", ["exact", "at-most", "unknown"])
+def test_margins_are_what_forbidding_a_step_costs(seed, count):
+    """Against solving again without that step: of every join, beginning and end that was chosen."""
+    from shoal.stages.kernels import stitch as kernels
+
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(2, 40))
+    reward, start, end = rng.uniform(-1, 4, n), rng.uniform(0, 3, n), rng.uniform(0, 3, n)
+    joins = {(i, j): rng.uniform(-2, 5) for i in range(n) for j in range(i + 1, min(n, i + 8)) if rng.random() < 0.5}
+    source, target = (np.array([p[k] for p in joins], np.int64) for k in (0, 1))
+    cost = np.array(list(joins.values()))
+    most = n if count == "unknown" else int(rng.integers(1, 4))
+    is_exact = count == "exact"
+
+    def total(start, end, cost):
+        paid = kernels.cheapest_paths(reward, start, end, source, target, cost, most, not is_exact)[1]
+        paid = paid if is_exact else paid[paid < 0]
+        return paid.sum() if not is_exact or len(paid) == most else np.inf
+
+    following, paid = kernels.cheapest_paths(reward, start, end, source, target, cost, most, not is_exact)
+    if is_exact and len(paid) < most:
+        return
+    problem = (reward, start, end, source, target, cost)
+    ahead, before = kernels.path_margins(*problem, following, not is_exact and len(paid) < most, not is_exact)
+    least, dear = paid.sum(), 1e6
+    firsts = set(np.flatnonzero(following != -2)) - set(following[following >= 0])
+    for i in range(n):
+        if following[i] == -2:
+            assert np.isnan(ahead[i])
+            continue
+        without = cost + dear * ((source == i) & (target == following[i]))
+        ends = end + dear * ((np.arange(n) == i) & (following[i] == -1))
+        rise = total(start, ends, without) - least
+        assert (ahead[i] == pytest.approx(rise, abs=1e-6)) or (rise > dear / 2 and np.isinf(ahead[i]))
+        if i in firsts:
+            rise = total(start + dear * (np.arange(n) == i), end, cost) - least
+            assert (before[i] == pytest.approx(rise, abs=1e-6)) or (rise > dear / 2 and np.isinf(before[i]))
+        else:
+            assert np.isnan(before[i])
 
 
 def test_candidates_without_jit_are_the_same_and_the_shortcut_loses_none():

@@ -31,6 +31,12 @@ def affine(settings, crop=SMALL, **changes):
     return settings({"data.train.affine": HALF | changes, "data.train.crop_sampling": crop})
 
 
+def whole(config, size=(240, 200)):
+    """The sides that ``settings.resolve`` finds for images of this size."""
+    sides = {"crop_px": size[0], "crop_height_px": size[1]}
+    return config.model_copy(update={"train": config.train.model_copy(update=sides)})
+
+
 def measured(patches):
     """Angle (degrees) and scale of each crop, from its matrix."""
     linear = np.linalg.inv(patches.matrix[:, :, :2])
@@ -214,3 +220,38 @@ def test_an_image_that_is_only_lower_than_the_crop(coordinates, settings, read_a
     patches = draw(image, config, 60)
     assert check_pixels(patches, image, config, read_at) > 40
     assert np.nanmin(patches.xy[..., 1]) == pytest.approx(32, abs=0.01)  # 20 px and half of what lacks
+
+
+def test_without_crop_sampling_images_are_whole(coordinates, settings, read_at):
+    """``crop_sampling: null``: DeepLabCut 3.0.2 hands its network whole images, unchanged."""
+    image, config = coordinates(SPREAD), whole(settings({"data.train.crop_sampling": None}))
+    patches = draw(image, config, 3)
+    crops, labels = augment(patches, crop_size(config.train), device=CPU)
+    pixels = torch.from_numpy(image.pixels().copy()).permute(2, 0, 1).float()
+    assert torch.allclose(crops, pixels.expand_as(crops), atol=0.01)
+    assert torch.allclose(labels.xy, torch.from_numpy(image.xy).expand_as(labels.xy), atol=1e-3)
+
+
+def test_whole_images_are_turned_scaled_and_moved_about_their_middle(coordinates, settings, read_at):
+    image, config = coordinates(SPREAD), whole(affine(settings, None, p=1.0))
+    patches = draw(image, config, 40)
+    assert patches.pixels.shape[1] == 240 + 2 * 20 + 6  # not what a turned, halved image would need
+    angle, scale = measured(patches)
+    assert angle.min() < -20 < 20 < angle.max()
+    assert scale.min() < 0.6 < 1.1 < scale.max()
+    assert check_pixels(patches, image, config, read_at) > 100
+    crops, _ = augment(patches, crop_size(config.train), device=CPU)
+    corner = crops[scale < 0.6][:, :, 0, 0]  # what a shrunk image leaves free is grey, not its edge drawn out
+    assert len(corner)
+    assert torch.allclose(corner, torch.tensor(127.0), atol=0.01)
+
+
+def test_smaller_images_lie_in_the_middle_of_whole_ones(coordinates, settings, read_at):
+    """DeepLabCut cannot put images of two sizes into one batch: it stops with an error of torch.stack."""
+    image = coordinates([[[20, 20], [30, 25], [24, 30]]], 50, 40)
+    config = whole(settings({"data.train.crop_sampling": None}))
+    patches = draw(image, config, 2)
+    crops, labels = augment(patches, crop_size(config.train), device=CPU)
+    assert crops.shape == (2, 3, 200, 240)
+    assert torch.allclose(labels.xy[0, 0, 0], torch.tensor([20.0 + 95, 20 + 80]))
+    assert check_pixels(patches, image, config, read_at) == 6

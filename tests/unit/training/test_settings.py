@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from shoal.config.run import load_config
+from shoal.errors import ProjectError
 from shoal.training.settings import resolve
 from shoal.types import LabeledFrame
 
@@ -51,3 +54,18 @@ def test_few_images_get_more_crops() -> None:
 def test_without_labels_there_are_still_numbers() -> None:
     nan = labels(float("nan"))
     assert resolve(load_config(), nan).model.input_scale == 1.0
+
+
+def test_whole_images_are_as_large_as_the_largest(tmp_path: Path) -> None:
+    found = []
+    for name, (width, height) in {"a.png": (160, 96), "b.png": (120, 100)}.items():
+        cv2.imwrite(str(tmp_path / name), np.zeros((height, width, 3), np.uint8))
+        found.append(replace(labels(80, 1)[0], image=tmp_path / name))
+    asked = ["model.name=resnet_50", "train.crop_method=whole"]
+    config = resolve(load_config(overrides=asked), found)
+    assert (config.train.crop_px, config.train.crop_height_px) == (160, 100)
+    assert resolve(config, found[1:]) == config  # a trial looks at some of the images only
+    half = resolve(load_config(overrides=[*asked, "model.input_scale=0.5"]), found)
+    assert (half.train.crop_px, half.train.crop_height_px) == (80, 50)
+    with pytest.raises(ProjectError, match="where: "):
+        resolve(load_config(overrides=asked), [replace(found[0], image=tmp_path / "none.png")])

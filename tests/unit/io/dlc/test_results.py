@@ -12,6 +12,7 @@ import tables
 
 from shoal.errors import ProjectError
 from shoal.io.dlc import results
+from shoal.io.dlc.pose_table import PoseTable, write_pose_parts
 from shoal.io.dlc.results import read_tracks, write_poses, write_track_parts, write_tracks
 from shoal.types import Poses, Skeleton, Tracks, select
 
@@ -107,6 +108,23 @@ def test_a_video_in_spans_gives_the_same_table_as_at_once(tmp_path, monkeypatch,
         attributes = file.get_node("/tracks")._v_attrs
         assert attributes.pandas_version == "0.15.2" and attributes.nan_rep == "nan"
         assert file.get_node("/tracks/table").colindexes  # as to_hdf leaves it
+
+
+@pytest.mark.parametrize("individual", ["a, b", ""])
+def test_a_csv_has_the_bytes_that_pandas_writes(tmp_path, individual):
+    rng = np.random.default_rng(0)
+    values = rng.normal(0, 500, (40, 9)).astype(np.float32).astype(np.float64)
+    values[::3, ::2] = np.nan
+    values[1] = [0, -0.0, 1e-7, 1e16, np.inf, -np.inf, 123456789.125, 0.1, 3]
+    columns = tuple(("nanny", individual, part, c) for part in ("n", 'o"p', "q, r") for c in ("x", "y", "likelihood"))
+    index = tuple((str(frame),) for frame in range(7, 47))
+    pieces = [PoseTable(columns, index[a:b], values[a:b]) for a, b in ((0, 1), (1, 30), (30, 40))]
+    write_pose_parts(tmp_path / "ours.csv", pieces, key="")
+    names = [c if individual else (c[0], *c[2:]) for c in columns]
+    levels = ["scorer", *(["individuals"] if individual else []), "bodyparts", "coords"]
+    head = pd.MultiIndex.from_tuples(names, names=levels)
+    pd.DataFrame(values, columns=head, index=range(7, 47)).to_csv(tmp_path / "pandas.csv")
+    assert (tmp_path / "ours.csv").read_bytes() == (tmp_path / "pandas.csv").read_bytes()
 
 
 @pytest.mark.parametrize("suffix", [".h5", ".csv"])

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ import torch
 from shoal.config.run import load_config
 from shoal.models.checkpoint import LoadedModel, ModelInfo, build_model
 from shoal.models.device import use_bf16
-from shoal.models.pose import PoseMaps
+from shoal.models.pose import PoseMaps, PoseNet
 from shoal.models.runtime import choose
 from shoal.models.runtime.onnx import export_onnx
 from shoal.models.runtime.setup import Setup, cache_folder
@@ -79,6 +81,54 @@ def test_a_runtime_gives_the_networks_maps(name: str, way: tuple[str, str], allo
     assert before == {p: p.stat().st_mtime_ns for folder in folders for p in folder.iterdir()}, "converted again"
     if way[0] == "openvino":
         assert sys.modules["openvino_telemetry"] is None, "a lab's analyses are nobody else's business"
+
+
+class OneLayer(torch.nn.Module):
+    """A body that takes seconds to compile, not a minute."""
+
+    margin = 8
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Conv2d(3, 4, 3, stride=8, padding=1)
+
+    def trunk(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return (self.layer(x).relu(),)
+
+    def finish(self, tensors: Sequence[torch.Tensor]) -> PoseMaps:
+        heat, limbs = tensors[0].split((2, 2), 1)
+        return PoseMaps(heat, limbs, heat[:, :0], heat[:, :0], (), (8.0, 8.0), (8.0, 8.0), ())
+
+
+def test_first_layers_are_those_before_a_quarter_of_the_size() -> None:
+    """The neck comes back to a quarter of the size: it is not meant."""
+    from shoal.models.runtime.graph import Graph, quiet
+    from shoal.models.runtime.openvino import _import, first_layers
+
+    net, pixels = network("light").net, torch.zeros(1, 64, 96, 3, dtype=torch.uint8)
+    with quiet(), torch.inference_mode():
+        plain = _import().convert_model(Graph(net), example_input=pixels, input=[list(pixels.shape)])
+    strides = {
+        node.get_friendly_name(): 64 // node.output(0).shape[2]
+        for node in plain.get_ops()
+        if node.get_type_name() == "Convolution"
+    }
+    found = first_layers(plain)
+    assert 0 < len(found) < sum(stride <= 4 for stride in strides.values())
+    assert all(strides[name] <= 4 for name in found)
+
+
+@pytest.mark.skipif(bool(choose.lacks("compiled", CPU)), reason="torch.compile needs a C++ compiler on CPUs")
+def test_a_compiled_network_gives_its_own_maps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv("TORCHINDUCTOR_COMPILE_THREADS", "1")
+    net = PoseNet(OneLayer(), mean=(127.0,), std=(64.0,), input_scale=0.5).eval()
+    model, images = replace(network("light"), net=net), pictures(2)
+    forward = choose.build(model, ("compiled", "float32"), Setup("float32"))
+    with torch.inference_mode():
+        for image in images.split(1):
+            assert distance(model.net(image), forward(image)) <= 1e-4
+    assert list(tmp_path.rglob("*.cpp")), "nothing was compiled"
 
 
 def test_openvino_crash_on_small_frames_is_an_error() -> None:
