@@ -9,28 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from shoal.errors import InputError, ShoalError
-<<<<<<< HEAD
 from shoal.io.artifacts import is_done, read_entry
-from shoal.io.video import probe
-from shoal.run.folder import find_folder, folders_of, open_folder, plan_spans, read_card, read_config, read_part
-from shoal.run.kinds import track_prints
-from shoal.run.plan import Part, adjoining, looked_at, missing
-from shoal.run.predict import fingerprints
-from shoal.run.running import look
-=======
-from shoal.io.artifacts import fingerprint, is_done, read_entry
 from shoal.io.dlc.config_file import read_config as read_dlc_config
 from shoal.io.dlc.pose_table import split_path
 from shoal.io.dlc.project import find_videos
 from shoal.io.video import probe, promised_frames
 from shoal.run.folder import SUFFIX, folders_of, open_folder, plan_spans, read_card, read_config, read_part
+from shoal.run.kinds import track_prints
 from shoal.run.plan import Part, adjoining, looked_at, missing
 from shoal.run.predict import fingerprints
 from shoal.run.running import look
 from shoal.run.videos import videos_in
-from shoal.stages import associate as associating
-from shoal.stages import stitch as stitching
->>>>>>> main
 from shoal.types import Span
 
 Row = dict[str, Any]

@@ -20,11 +20,7 @@ from shoal.config.predict import PredictConfig
 from shoal.config.run import RunConfig, load_config
 from shoal.errors import ArtifactError, InputError, Stopped
 from shoal.io.artifacts import (
-<<<<<<< HEAD
-=======
     drop_entry,
-    fingerprint,
->>>>>>> main
     is_done,
     load_table,
     read_entry,
@@ -45,6 +41,7 @@ from shoal.run.folder import (
     plan_spans,
     read_card,
     read_config,
+    read_info,
     read_part,
     read_spans,
     read_tracks,
@@ -385,14 +382,9 @@ def _stitch(run_dir: Path, config: RunConfig, all_spans: Sequence[Span], expecte
         for tracklets in each_span(run_dir, kind="tracklets"):
             yield Tracks(by_look(tracklets.poses, part), tracklets.track)
 
-<<<<<<< HEAD
     number, joins = stitch_kinds(
         run_dir, config, tracklets_by_look, lambda parts, counted: stitching.solve(parts, None, counted)
     )
-=======
-    number, joins = stitching.solve(tracklets_by_look, None, config.stitch)
-    drop_entry(run_dir, "stitch")
->>>>>>> main
     joins = by_frame(joins, part)
     outputs: list[Path] = [run_dir / TRACK_INFO]
     for span in all_spans:
@@ -401,19 +393,14 @@ def _stitch(run_dir: Path, config: RunConfig, all_spans: Sequence[Span], expecte
         outputs.append(_save_column(run_dir, "tracks", column))
     outputs.append(run_dir / "decisions.npz")
     save_table(outputs[-1], _merge(load_table(run_dir / "cuts.npz", Decisions), joins))
-    found = np.unique(number[number >= 0])
+    info = read_info(run_dir)
+    found = np.setdiff1d(number[number >= 0], info.track[info.kind > 0])  # reflections are neither
     # a number beyond the animals that there are at most is a tracklet that fits none of them
     limit = config.stitch.n_animals if config.stitch.count != "unknown" and config.stitch.n_animals else len(number)
     counts = {"tracks": int((found < limit).sum()), "leftovers": int((found >= limit).sum()), "decisions": len(joins)}
     write_entry(
-<<<<<<< HEAD
         run_dir, "stitch", fingerprint=expected, outputs=outputs, inputs={"classify": known},
-        seconds=time.perf_counter() - began,
-        counts={"tracks": int(number.max(initial=-1)) + 1, "decisions": len(joins)},
-=======
-        run_dir, "stitch", fingerprint=expected, outputs=outputs, inputs={"associate": linked},
         seconds=time.perf_counter() - began, counts=counts,
->>>>>>> main
     )  # fmt: skip
 
 
