@@ -13,7 +13,7 @@ from numpy import ndarray
 
 from shoal.config.run import RunConfig
 from shoal.config.stitch import StitchConfig
-from shoal.io.artifacts import fingerprint, load_table, save_table, write_entry, write_json
+from shoal.io.artifacts import drop_entry, fingerprint, load_table, save_table, write_entry, write_json
 from shoal.run.folder import TRACK_INFO, each_span, read_card
 from shoal.stages import associate as associating
 from shoal.stages import classify as classifying
@@ -90,6 +90,7 @@ def stitch_kinds(
             number = np.where(reflected & (apart >= 0), first + apart, number)
     number = np.asarray(number)
     tracks = classifying.combine(info, number, int(number.max(initial=-1)) + 1)
+    drop_entry(run_dir, "stitch")  # from here on the old tracks are written over
     save_table(run_dir / TRACK_INFO, tracks)
     return number, joins
 

@@ -41,6 +41,7 @@ from shoal.run.folder import (
     plan_spans,
     read_card,
     read_config,
+    read_info,
     read_part,
     read_spans,
     read_tracks,
@@ -384,7 +385,6 @@ def _stitch(run_dir: Path, config: RunConfig, all_spans: Sequence[Span], expecte
     number, joins = stitch_kinds(
         run_dir, config, tracklets_by_look, lambda parts, counted: stitching.solve(parts, None, counted)
     )
-    drop_entry(run_dir, "stitch")
     joins = by_frame(joins, part)
     outputs: list[Path] = [run_dir / TRACK_INFO]
     for span in all_spans:
@@ -393,7 +393,8 @@ def _stitch(run_dir: Path, config: RunConfig, all_spans: Sequence[Span], expecte
         outputs.append(_save_column(run_dir, "tracks", column))
     outputs.append(run_dir / "decisions.npz")
     save_table(outputs[-1], _merge(load_table(run_dir / "cuts.npz", Decisions), joins))
-    found = np.unique(number[number >= 0])
+    info = read_info(run_dir)
+    found = np.setdiff1d(number[number >= 0], info.track[info.kind > 0])  # reflections are neither
     # a number beyond the animals that there are at most is a tracklet that fits none of them
     limit = config.stitch.n_animals if config.stitch.count != "unknown" and config.stitch.n_animals else len(number)
     counts = {"tracks": int((found < limit).sum()), "leftovers": int((found >= limit).sum()), "decisions": len(joins)}
