@@ -109,5 +109,5 @@ def test_status_of_a_folder_without_runs(monkeypatch, capsys, tmp_path):
     video = tmp_path / "new.mp4"
     with VideoWriter(video, fps=5) as writer:
         writer.write(np.zeros((32, 32, 3), np.uint8))
-    code, _, err = shoal(monkeypatch, capsys, "status", str(video))
-    assert code == 3 and "shoal analyze" in err
+    code, out, _ = shoal(monkeypatch, capsys, "status", str(video), "--json")
+    assert code == 0 and [row["state"] for row in json.loads(out)["status"]] == ["not begun"]
