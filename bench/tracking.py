@@ -211,7 +211,7 @@ BARS = {"A": bar_a, "B": bar_b, "C": bar_c, "F": bar_f}
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one short video per bar")
-    parser.add_argument("--only", default="ABCF", help="bars, e.g. AC")
+    parser.add_argument("--only", type=lambda bars: bars.upper().split(","), default=list(BARS))
     parser.add_argument("--peers", action="store_true", help="no peer is run here yet")
     parser.add_argument("--json", type=Path, help="write the figures there")
     parser.add_argument("--work", type=Path, help="keep what is made here")
