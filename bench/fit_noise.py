@@ -165,7 +165,7 @@ def limbs(
 
     def ideal(width: float) -> ndarray:
         each = zip(edges, lines, strict=True)
-        return np.concatenate([ideal_affinity(truth, (int(p), int(q)), *line, width) for (p, q), line in each])
+        return np.concatenate([ideal_affinity(truth, (int(p), int(q)), *line, width * length) for (p, q), line in each])
 
     use = (kind == WRONG) & (value > 0)
     width = min(WIDTHS, key=lambda w: float(np.std((value - ideal(w))[use]))) if use.any() else WIDTHS[0]

@@ -105,10 +105,7 @@ def _draw(
         axis.plot([], [], color=color_rgb(track), linewidth=6, label=track_name(names[1], track))
     axis.set_yticks(range(len(animals)), [track_name(names[0], animal) for animal in animals.tolist()])
     axis.set(xlim=(truth.span[0] / fps, truth.span[1] / fps), ylim=(max(len(animals), 1) - 0.4, -0.6), xlabel="seconds")
-    axis.set_title(
-        "track that follows each animal (grey = none; x = swap, | = another track; lines below = doubtful decisions)",
-        fontsize=9,
-    )
+    axis.set_title(TITLE, fontsize=9)
     if len(follows.track):
         figure.legend(fontsize=7, loc="outside right upper", title="track", title_fontsize=7)
     return figure

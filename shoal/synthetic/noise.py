@@ -165,7 +165,7 @@ def noisy_detections(
     peaks = peaks.take(np.lexsort((-peaks.confidence, peaks.keypoint, peaks.frame)))
     first = np.searchsorted(peaks.frame, peaks.frame)
     number = np.arange(len(peaks.frame)) - first
-    limbs = _limbs(peaks, truth, edges, table, rng)
+    limbs = _limbs(peaks, truth, edges, table, rng, length)
     return Detections(
         peaks.frame, number, peaks.keypoint, peaks.xy, peaks.confidence, peaks.frame[limbs[1]], limbs[0],
         number[limbs[1]], number[limbs[2]], limbs[3], np.zeros((len(number), 0)), truth.span,
@@ -289,14 +289,14 @@ def _merge(peaks: _Peaks, distance: float) -> _Peaks:
 
 
 def _limbs(
-    peaks: _Peaks, truth: Truth, edges: ndarray, table: NoiseTable, rng: np.random.Generator
+    peaks: _Peaks, truth: Truth, edges: ndarray, table: NoiseTable, rng: np.random.Generator, length: float
 ) -> tuple[ndarray, ndarray, ndarray, ndarray]:
     """(edge, source row, target row, affinity), sorted by (frame, edge, source, target); peaks sorted.
 
     A network learns the field of limbs: pairs of peaks get its integral along their line, whoever they belong to,
     with an error that lasts as those of the keypoints do. Only false peaks have limbs where no fish is.
     """
-    n, length = len(truth.names), body_length(truth.full_xy)
+    n, width = len(truth.names), table.limb_width * length
     n_frames = truth.span[1] - truth.span[0]
     parts: list[tuple[ndarray, ...]] = [(np.zeros(0, int), np.zeros(0, int), np.zeros(0, int), np.zeros(0))]
     for e, (a, b) in enumerate(edges):
@@ -304,7 +304,7 @@ def _limbs(
             peaks.frame, peaks.xy, peaks.keypoint == a, peaks.keypoint == b, LIMB_REACH * length
         )
         frame = peaks.frame[source] - truth.span[0]
-        ideal = ideal_affinity(truth, (int(a), int(b)), peaks.xy[source], peaks.xy[target], frame, table.limb_width)
+        ideal = ideal_affinity(truth, (int(a), int(b)), peaks.xy[source], peaks.xy[target], frame, width)
         left = np.stack([peaks.owner[source], peaks.second[source]], 1)
         right = np.stack([peaks.owner[target], peaks.second[target]], 1)
         alike = (left[:, :, None] == right[:, None]) & (left[:, :, None] != -1)
@@ -344,7 +344,7 @@ def ideal_affinity(
     """What a perfect network would say of pairs of points: the mean of the limb field along their line.
 
     The field of a limb (Cao et al., CVPR 2017) points from its first keypoint to its second; here it fades out beside
-    the limb with a Gaussian of standard deviation ``width`` (body lengths). Of several fish the nearest counts.
+    the limb with a Gaussian of standard deviation ``width``. Of several fish the nearest counts.
 
     Args:
         truth: of the video.
@@ -352,13 +352,13 @@ def ideal_affinity(
         source: where the lines begin, px.
         target: where they end.
         frame: of each line, counted from the first frame of the truth.
-        width: see above.
+        width: px, see above.
     """
     from shoal.synthetic.raster import limb_integral
 
     shape = (truth.span[1] - truth.span[0], len(truth.names), truth.skeleton.n_keypoints, 2)
     ends = truth.full_xy.reshape(shape)[:, :, list(edge)].astype(np.float64)
-    return limb_integral(ends, source, target, frame, width * body_length(truth.full_xy))
+    return limb_integral(ends, source, target, frame, width)
 
 
 def _fixed_luck(
