@@ -482,22 +482,28 @@ class Appearance:
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """All that ``stitch`` knows about appearance: sparse pairs of tracklets.
+    """Who is who besides motion: all that ``stitch`` knows about appearance. T tracklets.
+
+    The log odds that tracklets i and j are one animal are ``weight_i weight_j (slope vector_i . vector_j + offset)``,
+    so that they are known for all pairs, and a whole track's add up, without storing any pair.
 
     Attributes:
-        source: (N,) tracklet number.
-        target: (N,) tracklet number.
-        log_odds: (N,) natural log of P(same) / P(different), calibrated.
+        vector: (T, D) what each tracklet looks like.
+        weight: (T,) how well that is known, 0 (not at all) to 1.
+        slope: nats per unit of likeness, from calibration.
+        offset: nats of two tracklets without likeness.
     """
 
-    source: Int32[ndarray, "N"]
-    target: Int32[ndarray, "N"]
-    log_odds: Float32[ndarray, "N"]
+    vector: Float32[ndarray, "T D"]
+    weight: Float32[ndarray, "T"]
+    slope: float
+    offset: float
 
     def __post_init__(self) -> None:
-        column(self, "source", np.int32, None)
-        column(self, "target", np.int32, len(self.source))
-        column(self, "log_odds", np.float32, len(self.source))
+        column(self, "vector", np.float32, None, None)
+        column(self, "weight", np.float32, len(self.vector))
+        object.__setattr__(self, "slope", float(self.slope))
+        object.__setattr__(self, "offset", float(self.offset))
 
 
 @dataclass(frozen=True, eq=False)
