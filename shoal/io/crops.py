@@ -52,7 +52,8 @@ def cut_crops(
         place = place[:height, :width]
         inside = ((place >= 0) & (place <= last)).all(axis=2, keepdims=True)
         # cv2 puts a pixel's centre at its integer, here it is at .5
-        crop = cv2.remap(image, place - 0.5, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        x, y = place[..., 0] - 0.5, place[..., 1] - 0.5
+        crop = cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         out[row] = np.maximum(crop, 1) * (mask * inside)
     return out
 

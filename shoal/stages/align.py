@@ -101,14 +101,15 @@ def lay(
         points: in the coordinates of the template.
     """
     seen = np.isfinite(xy).all(axis=2)
-    there = np.where(seen[..., None], xy, 0.0)
+    shown = np.expand_dims(seen, 2)
+    there = np.where(shown, xy, 0.0)
     soft = (SOFTNESS * np.ptp(template, axis=0).max()) ** 2
     out = np.empty((len(xy), len(points), 2))
     for p, point in enumerate(points):
         weight = seen / (((template - point) ** 2).sum(axis=1) + soft)
         weight /= weight.sum(axis=1, keepdims=True)
         own, middle = weight @ template, np.einsum("mk,mki->mi", weight, there)
-        a, b = template - own[:, None], np.where(seen[..., None], there - middle[:, None], 0.0)
+        a, b = template - own[:, None], np.where(shown, there - middle[:, None], 0.0)
         cosine = np.einsum("mk,mki,mki->m", weight, a, b)
         sine = (weight * (b[..., 1] * a[..., 0] - b[..., 0] * a[..., 1])).sum(axis=1)
         out[:, p] = middle + np.einsum("mij,mj->mi", _turn(np.arctan2(sine, cosine)), point - own)
