@@ -7,13 +7,14 @@ from typing import Annotated
 
 import typer
 
-from shoal.cli.options import Animals, AsJson, ConfigFile, Overrides, Quiet, Reflections, Verbose, with_animals
+from shoal.cli.options import Animals, AsJson, ConfigFile, Overrides, Quiet, Reflections, Reid, Verbose, with_options
 from shoal.cli.session import report, session
 
 
 def track(
     runs: Annotated[list[Path], typer.Argument(help="run folders (VIDEO.shoal)")],
     animals: Animals = None,
+    reid: Reid = None,
     reflections: Reflections = "",
     config: ConfigFile = None,
     overrides: Overrides = None,
@@ -28,9 +29,10 @@ def track(
     chosen = [f"classify.reflections={reflections}"] if reflections else []
 
     def one(run: Path) -> Path:
-        return track(run, change_config(run, config, [*chosen, *with_animals(overrides, animals)]))
+        settings = change_config(run, config, [*chosen, *with_options(overrides, animals, reid)])
+        return track(run, settings, on_progress=on_progress)
 
-    with session(verbose=verbose, quiet=quiet):
+    with session(verbose=verbose, quiet=quiet) as on_progress:
         done = for_each(runs, one)
     words = ["shoal", "render", *done.results[:1]] if done.results else ()
     report({"runs": done.results, "failures": done.failures}, as_json=as_json, next_command=words)
