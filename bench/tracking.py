@@ -28,6 +28,7 @@ from command import real_data
 from foundation import Bar, _bar, run_bars
 from numpy import ndarray
 from tracking_reflections import bar_f, owners, read_slp
+from tracking_speed import association_speed
 
 from shoal.config.assemble import AssembleConfig
 from shoal.config.associate import AssociateConfig
@@ -127,16 +128,20 @@ def purity(one: Case) -> tuple[float, int, ndarray]:
 
 
 def bar_b(work: Path, args: argparse.Namespace) -> Bar:
-    """Frames per second and core on a simulated lab scene; an hour's stitching is not measured yet."""
+    """Frames per second and core on a simulated lab scene; association by number of animals and frames."""
     case("lab", 0, 200)  # compiles
     one = case("lab", 10, QUICK_FRAMES if args.quick else N_FRAMES)
     n = one.truth.span[1] - one.truth.span[0]
     per_s = {name: round(n / s, 1) for name, s in one.seconds.items()}
     per_frame = {"peaks": round(len(one.detections) / n, 1), "limbs": round(len(one.detections.edge) / n, 1)}
     figure = {"frames_per_s": per_s, "per frame": per_frame, "stitch_seconds": round(one.seconds["stitch"], 2)}
-    holds = per_s["assemble"] >= 2000 and per_s["associate"] >= 15000
+    figure["association"] = association = association_speed(quick=args.quick)
+    ten = association["frames/s by animals"][10]
+    holds = per_s["assemble"] >= 2000 and min(per_s["associate"], ten) >= 15000
     return _bar(
-        figure, "assembly >= 2,000, association >= 15,000 frames/s and core; an hour stitched <= 10 s", holds=holds
+        figure,
+        "assembly >= 2,000, association >= 15,000 frames/s and core; an hour stitched <= 10 s",
+        holds=holds and association["cold compile, CPU seconds"] <= 10,
     )
 
 

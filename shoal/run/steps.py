@@ -375,7 +375,7 @@ def _halfway(run_dir: Path, config: RunConfig, expected: str) -> Halfway | None:
         (run_dir / HALFWAY).unlink()
         return None
     log.info("%s: tracklets go on at frame %d", run_dir.name, found.stop)
-    return replace(found, state=replace(found.state, config=config.associate, cuts=list(found.state.cuts)))
+    return replace(found, state=replace(found.state, config=config.associate))
 
 
 def _stitch(run_dir: Path, config: RunConfig, all_spans: Sequence[Span], expected: str, known: str) -> None:

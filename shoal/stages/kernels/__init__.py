@@ -1,4 +1,4 @@
-"""Numba kernels: positional arrays only, imported lazily by the stage that needs them.
+"""Numba kernels: positional arrays (or named tuples of arrays) only, imported lazily by the stage that needs them.
 
 Compiled code is cached in the user's cache folder, so that a read-only installation works and
 nothing is written beside the source.
@@ -11,8 +11,9 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
-from numba import config
+from numba import config, njit
 
 
 def _cache_folder() -> Path:
@@ -34,3 +35,7 @@ def _cache_folder() -> Path:
 
 if not getattr(config, "CACHE_DIR", ""):  # the environment variable NUMBA_CACHE_DIR wins
     setattr(config, "CACHE_DIR", str(_cache_folder()))  # noqa: B010  (numba's settings are not typed)
+
+_FAST: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+inner = njit(cache=True, nogil=True, error_model="numpy", **_FAST)
+"""For kernels that only kernels call: without what makes them callable from Python they compile faster."""
