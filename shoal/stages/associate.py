@@ -29,7 +29,7 @@ from shoal.types import DECISION_KINDS, Decisions, Poses, Span, Tracks
 if TYPE_CHECKING:
     from shoal.stages.kernels.associate import Live, Recent, Rules
 
-VERSION = 3
+VERSION = 4
 
 SIMILARITIES: tuple[str, ...] = get_args(AssociateConfig.model_fields["similarity"].annotation)
 """In the order of the numbers in ``kernels/similarity.py``."""

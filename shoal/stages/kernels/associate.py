@@ -30,6 +30,7 @@ COST_DOUBT = 20.0
 SCORE_WEIGHT, SCORE_RATE = 0.3, 0.2
 JUMP_CLEARANCE = 0.5  # a jump needs a margin of this share of its length
 CROSSING = 0.5  # rivals whose centres are closer than this many body lengths are crossing
+NEWCOMER = 0.2  # of the usual score: fainter ones that turn up on an animal are ghosts
 CLEAR_RATE = 0.1  # of the running mean of the usual score
 MAX_MIXED = 30  # frames: a score that stays low for longer is the usual one
 AMBIGUOUS, JUMP = DECISION_REASONS.index("ambiguous"), DECISION_REASONS.index("jump")
@@ -187,7 +188,7 @@ def follow_frame(frame, row, seen, at, live, body, typical, rules, numbers, cuts
         if column[i] >= 0 and not alike[i, column[i]] > rules.floor:
             column[i] = -1
     margin, rival = margins(likeness, column)
-    reason = judge(frame, n, live, row, seen, alike, column, margin, rival, body, rules)
+    reason = judge(frame, n, live, row, seen, alike, column, margin, rival, body, typical, rules)
     began = at[CUTS]
     for i in range(n):
         if reason[i] >= 0:
@@ -285,7 +286,7 @@ def similarities(frame, n, live, row, seen, body, rules):
 
 
 @inner
-def judge(frame, n, live, row, seen, alike, column, margin, rival, body, rules):
+def judge(frame, n, live, row, seen, alike, column, margin, rival, body, typical, rules):
     """Which assigned pairs are not safe to join, and why.
 
     Returns:
@@ -303,6 +304,8 @@ def judge(frame, n, live, row, seen, alike, column, margin, rival, body, rules):
         if margin[i] >= needed and (near or live.count[i, LAST] == frame - 1):
             if turned:
                 reason[i] = MIXED
+            elif parts_from_another(i, live, row, seen, column, body, NEWCOMER * typical):
+                reason[i] = CROSSED
         elif not near:
             reason[i] = JUMP
         else:
@@ -315,6 +318,24 @@ def judge(frame, n, live, row, seen, alike, column, margin, rival, body, rules):
                 if distance < CROSSING * body:
                     reason[i] = CROSSED
     return reason
+
+
+@inner
+def parts_from_another(i, live, row, seen, column, body, faint):
+    """Does an animal of at least this score that no tracklet is joined with turn up where tracklet ``i`` is?
+
+    Then the two may have been seen as one until now, and which of them went on as ``i`` nobody knows.
+    """
+    for j in range(len(row)):
+        taken = False
+        for m in range(len(column)):
+            taken |= column[m] == j
+        if not taken and seen.score[row[j]] >= faint:
+            x = seen.ellipse[row[j], 0] - live.filter[i, 0, MEAN]
+            y = seen.ellipse[row[j], 1] - live.filter[i, 1, MEAN]
+            if apart(x, y) < CROSSING * body:
+                return True
+    return False
 
 
 @inner
