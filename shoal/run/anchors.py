@@ -1,4 +1,4 @@
-"""Words of a person -> the animal rows that an edit is about: ``120:fish3`` is what is called fish3 in frame 120 now."""
+"""Words of a person -> the animal rows that an edit is about: ``120:fish3`` is what is called fish3 there now."""
 
 from __future__ import annotations
 

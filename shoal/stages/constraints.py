@@ -29,10 +29,10 @@ Row = tuple[int, int]
 class _Said:
     """What edits say together: which rows are one animal, which two, what they are called, which are none."""
 
-    parent: dict[Row, Row] = field(default_factory=dict)
-    apart: list[tuple[Row, Row]] = field(default_factory=list)
-    names: dict[str, Row] = field(default_factory=dict)
-    removed: set[Row] = field(default_factory=set)
+    parent: dict[Row, Row] = field(default_factory=dict[Row, Row])
+    apart: list[tuple[Row, Row]] = field(default_factory=list[tuple[Row, Row]])
+    names: dict[str, Row] = field(default_factory=dict[str, Row])
+    removed: set[Row] = field(default_factory=set[Row])
 
     def copy(self) -> _Said:
         return _Said(dict(self.parent), list(self.apart), dict(self.names), set(self.removed))
@@ -177,7 +177,8 @@ def bind(parts: Parts, constraints: Constraints) -> Links:
     paths |= _look(parts, partners, removed, []) if len(partners) else {}
     order = sorted(cuts, key=lambda cut: (cut[1], cut[0]))
     cut_t, cut_f = np.array(order, np.int64).reshape(-1, 2).T
-    blank = Links(n_tracklets, cut_t, cut_f, removed, *(np.zeros(0, np.int64),) * 2, np.zeros((0, 2), np.int64), (), {})
+    none = np.zeros(0, np.int64)
+    blank = Links(n_tracklets, cut_t, cut_f, removed, none, none, none.reshape(0, 2), (), {})
     piece = _pieces(owner, frame, blank)
     sizes = {
         int(p): (int(rows[0]), int(rows[-1]), len(rows))
@@ -233,15 +234,18 @@ def kinds_of_pieces(info: TrackInfo, links: Links, animal: int) -> TrackInfo:
 
 def names_of_tracks(number: Int64[ndarray, "P"], links: Links) -> dict[int, str]:
     """Tracks that edits gave a name, from the track of each piece."""
-    track = np.r_[number, np.full(max(len(links.tracklet) - len(number), 0), -1)][links.piece]
-    named = [(int(t), links.names[g]) for t, g in zip(track, links.animal, strict=True) if t >= 0 and links.names[g]]
+    track: list[int] = np.r_[number, np.full(max(len(links.tracklet) - len(number), 0), -1)][links.piece].tolist()
+    animal: list[int] = links.animal.tolist()
+    named = [(t, links.names[g]) for t, g in zip(track, animal, strict=True) if t >= 0 and links.names[g]]
     return dict(sorted(named))
 
 
 @dataclass
 class _Path:
-    """One tracklet: frames of its rows, how sure each is the same animal as the row before, 0-1 (1 = not asked); the
-    tracklet of the animal next to where that was, -1 = none.
+    """The rows of one tracklet.
+
+    frame: of each; sure: that it is the animal of the row before, 0-1 (1 = not asked); near: tracklet of the animal
+    next to where that was, -1 = none.
     """
 
     frame: Int64[ndarray, "n"]

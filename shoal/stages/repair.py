@@ -4,10 +4,12 @@ Which tracklets are on one path is no property of single joins, so the cheapest 
 number of such constraints the problem is one of integer multi-commodity flow, for which no fast exact method is known.
 So: if the cheapest paths keep to all constraints, they are the answer, and exact. Else tracklets that edits are about
 are taken in order of time. Where two of one animal are on two paths, the cheapest way from the one to the other along
-paths and over joins is found (exact for one constraint, every change of path taken as an exchange of two ends); where
-two animals are on one path, the cheapest exchange between them that breaks nothing. What earlier ones need is never
-touched. At last ends are exchanged as long as that makes the whole cheaper (a local optimum). There is always an
-answer that keeps to all constraints: in the worst case an animal's tracklets are taken out to a path of their own.
+paths and over joins is found, every change of path taken as an exchange of two ends; where two animals are on one path,
+the cheapest exchange between them that breaks nothing. What earlier ones need is never touched. At last ends are
+exchanged as long as that makes the whole cheaper. There is always an answer that keeps to all constraints: in the worst
+case an animal's tracklets are taken out to a path of their own. It is a local optimum, also with one constraint: of
+small problems with random costs more than 3 in 4 are solved as cheaply as brute force does
+(tests/unit/stages/test_repair.py).
 """
 
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
