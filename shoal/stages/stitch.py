@@ -28,7 +28,7 @@ from shoal.stages.repair import Costs, keep_constraints
 from shoal.stages.survey import Nodes, Parts, survey
 from shoal.types import DECISION_KINDS, DECISION_REASONS, Constraints, Decisions, Evidence, Span, Tracks
 
-VERSION = 3
+VERSION = 4
 
 MAX_WEIGHED = 2_000_000  # pairs that a weight function is asked about, over all tracklets
 MAX_LOOKED = 4000  # later tracklets considered per tracklet, nearest in time first
