@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -138,7 +139,7 @@ def _guide(config: Path, video: Path, args: argparse.Namespace) -> dict[str, Any
         "console": output, "runs": runs, "seconds": seconds, "last line": output.strip().rpartition("\n")[2],
         "lines lacking": [line for line in LINES if line not in output],
         "files lacking": [end for end in FILES if not any(name.endswith(end) for name in made)],
-        "evaluation": [line.strip() for line in output.splitlines() if line.startswith(("train ", "test "))],
+        "evaluation": [line.strip() for line in output.splitlines() if re.match(r"(train|test) [a-z]\w* +[-\d.]+$", line, re.I)],
     }  # fmt: skip
 
 

@@ -482,23 +482,83 @@ class Appearance:
 
 
 @dataclass(frozen=True, eq=False)
-class Evidence:
-    """All that ``stitch`` knows about appearance: sparse pairs of tracklets.
+class Crops:
+    """Pictures of animals, turned and moved so that all lie alike. N rows, sorted by (frame, item).
 
     Attributes:
-        source: (N,) tracklet number.
-        target: (N,) tracklet number.
-        log_odds: (N,) natural log of P(same) / P(different), calibrated.
+        frame: (N,) frame number.
+        item: (N,) item number: with frame, the key of the animal row.
+        image: (N, h, w, 3) RGB, head to the right, one scale for the whole video; 0 = not of this animal.
+        span: frames covered.
     """
 
-    source: Int32[ndarray, "N"]
-    target: Int32[ndarray, "N"]
-    log_odds: Float32[ndarray, "N"]
+    frame: Int64[ndarray, "N"]
+    item: Int16[ndarray, "N"]
+    image: UInt8[ndarray, "N h w 3"]
+    span: Span
 
     def __post_init__(self) -> None:
-        column(self, "source", np.int32, None)
-        column(self, "target", np.int32, len(self.source))
-        column(self, "log_odds", np.float32, len(self.source))
+        column(self, "frame", np.int64, None)
+        column(self, "item", np.int16, len(self.frame))
+        column(self, "image", np.uint8, len(self.frame), None, None, 3)
+        _check_rows(self, "frame", "item")
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+
+@dataclass(frozen=True, eq=False)
+class Embeddings:
+    """What an encoder makes of animals' appearance. N rows, sorted by (frame, item).
+
+    Attributes:
+        frame: (N,) frame number.
+        item: (N,) item number: with frame, the key of the animal row.
+        vector: (N, D) of length 1: near ones look alike.
+        space: name of the encoder; comparing two spaces is an error.
+        span: frames covered.
+    """
+
+    frame: Int64[ndarray, "N"]
+    item: Int16[ndarray, "N"]
+    vector: Float32[ndarray, "N D"]
+    space: str
+    span: Span
+
+    def __post_init__(self) -> None:
+        column(self, "frame", np.int64, None)
+        column(self, "item", np.int16, len(self.frame))
+        column(self, "vector", np.float32, len(self.frame), None)
+        _check_rows(self, "frame", "item")
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """Who is who besides motion: all that ``stitch`` knows about appearance. T tracklets.
+
+    The log odds that tracklets i and j are one animal are ``weight_i weight_j (slope vector_i . vector_j + offset)``,
+    so that they are known for all pairs, and a whole track's add up, without storing any pair.
+
+    Attributes:
+        vector: (T, D) what each tracklet looks like.
+        weight: (T,) how well that is known, 0 (not at all) to 1.
+        slope: nats per unit of likeness, from calibration.
+        offset: nats of two tracklets without likeness.
+    """
+
+    vector: Float32[ndarray, "T D"]
+    weight: Float32[ndarray, "T"]
+    slope: float
+    offset: float
+
+    def __post_init__(self) -> None:
+        column(self, "vector", np.float32, None, None)
+        column(self, "weight", np.float32, len(self.vector))
+        object.__setattr__(self, "slope", float(self.slope))
+        object.__setattr__(self, "offset", float(self.offset))
 
 
 EDIT_KINDS = ("same", "different", "name", "move", "remove")

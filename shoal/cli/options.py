@@ -30,8 +30,18 @@ Reflections = Annotated[
     ),
 ]
 
+Reid = Annotated[
+    bool | None,
+    typer.Option(
+        "--reid/--no-reid",
+        help="tell animals apart by their looks, too: learned from the video itself, in about a minute",
+        show_default=False,
+    ),
+]
 
-def with_animals(overrides: list[str] | None, animals: int | None) -> list[str]:
-    """``--animals`` as the settings it stands for; an explicit ``--set`` wins."""
-    counted = [f"stitch.n_animals={animals}", "stitch.count=exact"] if animals else []
-    return [*counted, *(overrides or ())]
+
+def with_options(overrides: list[str] | None, animals: int | None, reid: bool | None = None) -> list[str]:
+    """``--animals`` and ``--reid`` as the settings they stand for; an explicit ``--set`` wins."""
+    chosen = [f"stitch.n_animals={animals}", "stitch.count=exact"] if animals else []
+    chosen += [] if reid is None else [f"reid.use={str(reid).lower()}"]
+    return [*chosen, *(overrides or ())]

@@ -7,13 +7,14 @@ from typing import Annotated, Any
 
 import typer
 
-from shoal.cli.options import Animals, AsJson, ConfigFile, Overrides, Quiet, Reflections, Verbose, with_animals
+from shoal.cli.options import Animals, AsJson, ConfigFile, Overrides, Quiet, Reflections, Reid, Verbose, with_options
 from shoal.cli.session import report, session
 
 
 def track(
     runs: Annotated[list[Path], typer.Argument(help="run folders (VIDEO.shoal)")],
     animals: Animals = None,
+    reid: Reid = None,
     reflections: Reflections = "",
     config: ConfigFile = None,
     overrides: Overrides = None,
@@ -29,9 +30,10 @@ def track(
     chosen = [f"classify.reflections={reflections}"] if reflections else []
 
     def one(run: Path) -> Path:
-        return track(run, change_config(run, config, [*chosen, *with_animals(overrides, animals)]))
+        settings = change_config(run, config, [*chosen, *with_options(overrides, animals, reid)])
+        return track(run, settings, on_progress=on_progress)
 
-    with session(verbose=verbose, quiet=quiet):
+    with session(verbose=verbose, quiet=quiet) as on_progress:
         done = for_each(runs, one)
     edits = [found for found in map(edit_report, done.results) if found["edits"] or found["left_out"]]
     words = ["shoal", "render", *done.results[:1]] if done.results else ()

@@ -18,6 +18,7 @@ from shoal.config.compute import ComputeConfig
 from shoal.config.dataset import DatasetConfig
 from shoal.config.model import ModelConfig
 from shoal.config.predict import PredictConfig
+from shoal.config.reid import ReidConfig
 from shoal.config.render import RenderConfig
 from shoal.config.sample import SampleConfig
 from shoal.config.settings import Settings
@@ -41,6 +42,7 @@ class RunConfig(Settings):
     assemble: AssembleConfig = AssembleConfig()
     associate: AssociateConfig = AssociateConfig()
     classify: ClassifyConfig = ClassifyConfig()
+    reid: ReidConfig = ReidConfig()
     stitch: StitchConfig = StitchConfig()
     smooth: SmoothConfig = SmoothConfig()
     render: RenderConfig = RenderConfig()

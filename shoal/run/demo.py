@@ -31,8 +31,14 @@ TEST_SEED = 999  # of the test video, after 1000 * seed; the project's videos ha
 def demo_settings(*, quick: bool = False) -> list[str]:
     """Settings that differ from the defaults, as ``--set`` would give them: sized for minutes on two cores."""
     if quick:
-        return ["train.epochs=4", "train.crops_per_image=2", "train.eval_every=4"]
-    return ["train.epochs=40", "train.crops_per_image=1.25", "train.eval_every=10", "dataset.train_fraction=0.9"]
+        return ["reid.use=true", "reid.steps=20", "train.epochs=4", "train.crops_per_image=2", "train.eval_every=4"]
+    return [
+        "reid.use=true",
+        "train.epochs=40",
+        "train.crops_per_image=1.25",
+        "train.eval_every=10",
+        "dataset.train_fraction=0.9",
+    ]
 
 
 def demo(

@@ -15,6 +15,7 @@ from shoal.config.run import RunConfig
 from shoal.config.stitch import StitchConfig
 from shoal.io.artifacts import drop_entry, fingerprint, load_table, save_table, write_entry, write_json
 from shoal.run.folder import TRACK_INFO, each_span, read_card
+from shoal.run.reid import reid_print
 from shoal.stages import associate as associating
 from shoal.stages import classify as classifying
 from shoal.stages import stitch as stitching
@@ -30,12 +31,13 @@ Solve = Callable[[Callable[[], Iterator[Tracks]], StitchConfig], tuple[Int64[nda
 """Tracklets (called twice) and settings -> the track of each tracklet, and the decisions."""
 
 
-def track_prints(config: RunConfig, assembled: str, edited: str = "") -> tuple[str, str, str]:
-    """Fingerprints of associate, classify and stitch; ``edited`` is that of the edits, empty = there are none."""
+def track_prints(config: RunConfig, assembled: str, edited: str = "") -> tuple[str, str, str, str]:
+    """Fingerprints of associate, classify, reid (empty = not used) and stitch; ``edited``: of the edits, if any."""
     linked = fingerprint("associate", associating.VERSION, config.associate, inputs=[assembled])
     known = fingerprint("classify", classifying.VERSION, config.classify, inputs=[linked])
-    said = [edited] if edited else []
-    return linked, known, fingerprint("stitch", stitching.VERSION, config.stitch, inputs=[known, *said])
+    seen = reid_print(config, linked)
+    inputs = [known, *filter(None, (seen, edited))]
+    return linked, known, seen, fingerprint("stitch", stitching.VERSION, config.stitch, inputs=inputs)
 
 
 def classify_run(run_dir: Path, config: RunConfig, expected: str, linked: str) -> None:

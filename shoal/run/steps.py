@@ -53,6 +53,7 @@ from shoal.run.folder import (
 from shoal.run.kinds import classify_run, stitch_kinds, track_prints
 from shoal.run.plan import Part, by_frame, by_look, chunk_size, looked_at, missing, part_name, spans
 from shoal.run.predict import Prints, fingerprints, measure_speed, peak_cap, predict, reassemble
+from shoal.run.reid import read_evidence, reid_run
 from shoal.run.running import working
 from shoal.stages import associate as associating
 from shoal.stages import stitch as stitching
@@ -135,18 +136,19 @@ def analyze(
             hint="the same command goes on from here",
         )
     _record_bad_frames(run_dir, info, all_spans)
-    track(run_dir, config)
+    track(run_dir, config, on_progress=on_progress)
     remove_partial(run_dir)
     _log_summary(run_dir, all_spans)
     return run_dir
 
 
-def track(run_dir: Path, config: RunConfig | None = None) -> Path:
+def track(run_dir: Path, config: RunConfig | None = None, *, on_progress: OnProgress = no_progress) -> Path:
     """Poses -> tracklets -> tracks; only what changed settings make necessary.
 
     Args:
         run_dir: an analyzed run folder.
         config: settings; None = those the folder was made with.
+        on_progress: called with ("crops" or "reid", done, total) where appearance is used.
 
     Returns:
         The run folder.
@@ -168,7 +170,7 @@ def track(run_dir: Path, config: RunConfig | None = None) -> Path:
             hint=f"`shoal analyze {about['path']}` finishes it",
         )
     write_config(run_dir, config)
-    linked, known, joined = track_prints(config, prints.assemble, edits_print(run_dir))
+    linked, known, looks, joined = track_prints(config, prints.assemble, edits_print(run_dir))
     if is_done(run_dir, "associate", linked) and is_done(run_dir, "stitch", joined):
         return run_dir
     with working(run_dir, "track"):
@@ -176,6 +178,8 @@ def track(run_dir: Path, config: RunConfig | None = None) -> Path:
             _associate(run_dir, config, all_spans, linked, prints)
         if not is_done(run_dir, "classify", known):
             classify_run(run_dir, config, known, linked)
+        if looks and not is_done(run_dir, "reid", looks):
+            reid_run(run_dir, config, looks, linked, on_progress=on_progress)
         _stitch(run_dir, config, all_spans, joined, known)
     return run_dir
 
@@ -382,9 +386,10 @@ def _stitch(run_dir: Path, config: RunConfig, all_spans: Sequence[Span], expecte
         for tracklets in edited.tracklets(run_dir):
             yield Tracks(by_look(tracklets.poses, part), tracklets.track)
 
+    evidence = read_evidence(run_dir, config)
     number, joins = stitch_kinds(
         run_dir, config, tracklets_by_look,
-        lambda parts, counted: stitching.solve(parts, None, counted, links=edited.links), links=edited.links,
+        lambda parts, counted: stitching.solve(parts, evidence, counted, links=edited.links), links=edited.links,
     )  # fmt: skip
     joins = by_frame(joins, part)
     outputs: list[Path] = [run_dir / TRACK_INFO, *write_names(run_dir, edited, number)]

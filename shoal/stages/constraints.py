@@ -207,8 +207,10 @@ def evidence_of_pieces(evidence: Evidence | None, links: Links) -> Evidence | No
     """Evidence about tracklets that stay whole; that about others is about two animals mixed."""
     if evidence is None or not len(links.cut_tracklet):
         return evidence
-    whole = ~(np.isin(evidence.source, links.cut_tracklet) | np.isin(evidence.target, links.cut_tracklet))
-    return Evidence(evidence.source[whole], evidence.target[whole], evidence.log_odds[whole])
+    weight = np.array(evidence.weight)
+    cut = links.cut_tracklet
+    weight[cut[cut < len(weight)]] = 0
+    return replace(evidence, weight=weight)
 
 
 def decisions_of_tracklets(decisions: Decisions, links: Links) -> Decisions:

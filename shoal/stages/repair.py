@@ -120,7 +120,12 @@ class _Lanes:
 
 
 def keep_constraints(
-    paths: list[list[int]], animal: Int64[ndarray, "C"], apart: Bool[ndarray, "G G"], costs: Costs
+    paths: list[list[int]],
+    animal: Int64[ndarray, "C"],
+    apart: Bool[ndarray, "G G"],
+    costs: Costs,
+    *,
+    improve: bool = True,
 ) -> list[list[int]]:
     """Paths that keep to all constraints.
 
@@ -129,6 +134,8 @@ def keep_constraints(
         animal: (C,) tracklets of equal number are one animal, -1 = any; those of one do not overlap.
         apart: which animals are two.
         costs: what paths cost.
+        improve: exchange ends at last where that pays by these costs; False where something else does it that knows
+            more (``stages/exchange.py``).
     """
     lanes = _Lanes(paths, len(animal))
     anchored = np.flatnonzero((animal >= 0) & (lanes.lane >= 0))
@@ -136,8 +143,20 @@ def keep_constraints(
         return paths
     for n, v in enumerate(anchored.tolist(), start=1):
         lanes = _settle(lanes, v, anchored[:n], animal, apart, costs)
-    lanes = _improve(lanes, anchored, animal, apart, costs)
+    lanes = _improve(lanes, anchored, animal, apart, costs) if improve else lanes
     return [path for path in lanes.paths if path]
+
+
+def may_be(animal: Int64[ndarray, "C"], apart: Bool[ndarray, "G G"]) -> Callable[[list[int], list[int]], bool] | None:
+    """Whether two paths keep to all constraints if the two that they are made from did; None = there are none."""
+    if not (animal >= 0).any():
+        return None
+
+    def is_kept(a: list[int], b: list[int]) -> bool:
+        here, there = ({int(g) for g in animal[path] if g >= 0} for path in (a, b))
+        return not here & there and not any(apart[np.ix_(list(on), list(on))].any() for on in (here, there) if on)
+
+    return is_kept
 
 
 def _settle(

@@ -7,11 +7,13 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float64, Int64
 from numpy import ndarray
 
+from shoal.config.reid import ReidConfig
 from shoal.config.sample import SampleConfig
-from shoal.types import Poses
+from shoal.stages.align import place
+from shoal.types import Poses, Tracks
 
 VERSION = 1
 PROJECTION_SEED = 20_251
@@ -42,6 +44,61 @@ def worth_keeping(poses_of_frame: Poses, config: SampleConfig) -> Bool[ndarray, 
     total = np.where(seen, poses.confidence, 0.0).sum(axis=1)
     good = total >= config.min_confidence * np.maximum(n_seen, 1)
     return (n_seen > 0) & good & ((poses.frame % config.every == 0) | _is_near(poses, config.near))
+
+
+def worth_a_crop(tracklets: Tracks, template: Float64[ndarray, "K 2"], config: ReidConfig) -> Bool[ndarray, "M"]:
+    """Rows that show an animal well: half its keypoints, hardly bent, nobody near.
+
+    Args:
+        tracklets: from ``associate``.
+        template: the usual body, px (``align.template_of``).
+        config: what bent and near mean.
+    """
+    poses = tracklets.poses
+    xy = poses.xy.astype(np.float64)
+    length = float(np.ptp(template, axis=0).max())
+    n_seen = np.isfinite(xy).all(axis=2).sum(axis=1)
+    good = (tracklets.track >= 0) & (n_seen >= max(2, (len(template) + 1) // 2))
+    good &= place(xy, template).misfit < config.max_misfit * length
+    return good & (_distance(poses) > config.clear * length)
+
+
+def _distance(poses: Poses) -> Float64[ndarray, "M"]:
+    """Of each animal's keypoints to the nearest one of another animal, px."""
+    xy = poses.xy.astype(np.float64)
+    nearest = np.full(len(poses), np.inf)
+    for shift in range(1, len(poses)):  # rows of a frame adjoin, as in ``_is_near``
+        same = np.flatnonzero(poses.frame[shift:] == poses.frame[:-shift])
+        if not len(same):
+            break
+        for k in range(xy.shape[1]):
+            apart = np.linalg.norm(xy[same + shift, k, None] - xy[same], axis=2)
+            least = np.fmin.reduce(apart, axis=1, initial=np.inf)
+            nearest[same + shift] = np.fmin(nearest[same + shift], least)
+            nearest[same] = np.fmin(nearest[same], least)
+    return nearest
+
+
+def thin_out(track: Int64[ndarray, "M"], most: int) -> Bool[ndarray, "M"]:
+    """At most so many rows: the same limit for every tracklet, and evenly spread over its rows.
+
+    >>> thin_out(np.array([0, 0, 0, 0, 0, 1]), 4).tolist()
+    [True, False, True, False, True, True]
+    """
+    _, own, n = np.unique(track, return_inverse=True, return_counts=True)
+    low, high = 1, int(n.max(initial=1))  # the largest limit that keeps to ``most``
+    while low < high:
+        limit = (low + high + 1) // 2
+        low, high = (limit, high) if np.minimum(n, limit).sum() <= most else (low, limit - 1)
+    order = np.argsort(own, kind="stable")
+    place_in = np.empty(len(track), np.int64)
+    place_in[order] = np.arange(len(track)) - np.repeat(np.cumsum(n) - n, n)
+    kept = np.minimum(n, low)[own]
+    # row r of n is kept where r * (kept - 1) / (n - 1) passes a whole number: first and last always are
+    step = np.maximum(n[own] - 1, 1)
+    slot = place_in * np.maximum(kept - 1, 0) // step
+    before = (place_in - 1) * np.maximum(kept - 1, 0) // step
+    return (place_in == 0) | ((slot != before) & (kept > 1))
 
 
 def _is_near(poses: Poses, near: float) -> Bool[ndarray, "M"]:

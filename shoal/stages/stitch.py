@@ -23,8 +23,10 @@ from scipy.optimize import linear_sum_assignment
 
 from shoal.config.stitch import StitchConfig
 from shoal.stages.constraints import Links, bind, decisions_of_tracklets, evidence_of_pieces, split
+from shoal.stages.evidence import log_odds
+from shoal.stages.exchange import exchange, looks_of
 from shoal.stages.motion import Motion, learn_motion
-from shoal.stages.repair import Costs, keep_constraints
+from shoal.stages.repair import Costs, keep_constraints, may_be
 from shoal.stages.survey import Nodes, Parts, survey
 from shoal.types import DECISION_KINDS, DECISION_REASONS, Constraints, Decisions, Evidence, Span, Tracks
 
@@ -38,14 +40,14 @@ VIDEO_EDGE = 3  # frames from the video's first or last that still count as them
 NO_LIMIT = np.iinfo(np.int64).max
 HELD = 1e4  # nats: that somebody joined or named a tracklet is worth more than any rows, so it is on a path
 
-Joins = tuple[Int64[ndarray, "J"], Int64[ndarray, "J"], Float64[ndarray, "J"], Float64[ndarray, "J"]]
-"""Source and target position in ``Nodes``, total cost, and what evidence took off it."""
+Joins = tuple[Int64[ndarray, "J"], Int64[ndarray, "J"], Float64[ndarray, "J"]]
+"""Source and target position in ``Nodes``, and the cost."""
 
 Weight = Callable[[Int64[ndarray, "J"], Int64[ndarray, "J"]], Float64[ndarray, "J"]]
 """Numbers of earlier and later tracklets -> cost of joining each pair, nats; inf = never."""
 
 Price = Callable[[Any, Any], Float64[ndarray, "J"]]
-"""The same by position in ``Nodes``, whatever the cost comes from."""
+"""The same by position in ``Nodes``, whatever it comes from."""
 
 
 def stitch(
@@ -60,7 +62,8 @@ def stitch(
 
     Args:
         tracklets: from ``associate``.
-        evidence: calibrated log odds of pairs of tracklets, added to motion; None = motion alone.
+        evidence: who looks like whom, added to motion; None = motion alone. The tracks that are cheapest by pairs then
+            exchange their parts while that fits what whole tracks look like better (``stages/exchange.py``).
         config: the count of animals and the costs.
         constraints: what edits say, kept in any case; exact if the cheapest paths keep to it, else see
             ``stages/repair.py``. Rows that are there but no animals are in no track.
@@ -122,24 +125,30 @@ def solve(
     joins = _joins(_take(nodes, chosen), motion, evidence, config, weight)
     following, *found = _solve(gain[chosen], ends[chosen], joins, config)
     paths = _paths(following, chosen)
-    price = _price(nodes, motion, weight)
     margin = _margins_of_steps(following, chosen, *found)
-    bonus = {(int(chosen[a]), int(chosen[b])): float(x) for a, b, _, x in zip(*joins, strict=True) if x}
+    price, odds = _price(nodes, motion, weight), _odds(nodes, evidence)
+
+    def total(a: Any, b: Any) -> Float64[ndarray, "J"]:
+        return price(a, b) - odds(a, b)
+
+    has_looks = evidence is not None and bool(evidence.weight.any()) and weight is None
     said: dict[tuple[int, int], float] = {}
     if links:
-        before = _steps(paths)
-        on_path = {i for path in paths for i in path}
+        before, on_path = _steps(paths), {i for path in paths for i in path}
         paths += [[int(i)] for i in np.flatnonzero(held) if int(i) not in on_path]
         order = np.lexsort((joins[1], joins[0]))
         likely = (chosen[joins[0][order]], chosen[joins[1][order]], joins[2][order])
         most = _most(len(gain), config)
-        costs = Costs(nodes.first, nodes.last, ends, *likely, price, config.max_gap or NO_LIMIT, most, HELD)
-        paths = keep_constraints(paths, animal, apart, costs)
+        costs = Costs(nodes.first, nodes.last, ends, *likely, total, config.max_gap or NO_LIMIT, most, HELD)
+        paths = keep_constraints(paths, animal, apart, costs, improve=not has_looks)
         said = dict.fromkeys(_steps(paths) - before, np.nan)
-        said |= {(i, j): 1.0 for i, j in _steps(paths) if animal[i] == animal[j] >= 0}
-    margin |= _insert(paths, nodes, price, gain, config, (animal, apart))
+    if evidence is not None and has_looks:
+        model = _model(nodes, motion, build=False)
+        margin |= exchange(paths, nodes, ends, evidence, model, config.max_gap, allowed=may_be(animal, apart))
+    margin |= _insert(paths, nodes, total, gain, config, (animal, apart))
     paths = _in_order(paths, nodes, gain, config)
-    decisions = _decisions(known.span, nodes, paths, price, bonus, ends, margin, said, config)
+    said |= {(i, j): 1.0 for i, j in _steps(paths) if animal[i] == animal[j] >= 0}
+    decisions = _decisions(known.span, nodes, paths, price, odds, ends, margin, said, config)
     decisions = decisions_of_tracklets(decisions, links) if links else decisions
     return _numbers(known.n_tracklets, nodes, paths, config), decisions
 
@@ -222,41 +231,28 @@ def _at_video_edge(nodes: Nodes, span: tuple[int, int]) -> Bool[ndarray, "C 2"]:
     return np.stack([nodes.first - span[0] < VIDEO_EDGE, span[1] - 1 - nodes.last < VIDEO_EDGE], axis=1)
 
 
-def _model(nodes: Nodes, motion: Motion) -> tuple[Any, ...]:
+def _model(nodes: Nodes, motion: Motion, evidence: Evidence | None = None, *, build: bool = True) -> tuple[Any, ...]:
     """The arguments of ``join_cost`` from ``xy`` on."""
+    q = nodes.build.shape[1] if build else 0
     return (
         nodes.xy, nodes.velocity, nodes.shape, motion.beta, motion.sigma, motion.shape_sigma, motion.shape_any,
-        motion.area, JUMP_COST, nodes.build, nodes.build_variance, motion.build_between,
+        motion.area, JUMP_COST, nodes.build[:, :q], nodes.build_variance[:, :q], motion.build_between[:q],
+        *looks_of(nodes, evidence),
     )  # fmt: skip
 
 
 def _joins(
     nodes: Nodes, motion: Motion, evidence: Evidence | None, config: StitchConfig, weight: Weight | None = None
 ) -> Joins:
-    """Possible joins: the likeliest by motion or all that there are by weight, and whatever the evidence favours."""
-    from shoal.stages.kernels.stitch import candidates, join_costs
+    """Possible joins: the likeliest, or all that there are by weight."""
+    from shoal.stages.kernels.stitch import candidates
 
     max_gap = config.max_gap or NO_LIMIT
-    model = _model(nodes, motion)
     if weight is None:
-        source, target, cost = candidates(nodes.first, nodes.last, max_gap, config.max_joins, MAX_LOOKED, model)
-    else:
-        source, target, cost = _weighed(nodes, max_gap, weight)
-    if evidence is None or not len(evidence.source) or not len(nodes.number):
-        return source, target, cost, np.zeros(len(cost))
-    a, b, log_odds = _ordered_pairs(nodes, evidence, max_gap)
-    n = len(nodes.number)
-    extra = (log_odds > 0) & ~np.isin(a * n + b, source * n + target)
-    extra &= weight is None  # a weight has been asked about all pairs
-    more = join_costs(a[extra], b[extra], nodes.first, nodes.last, model)
-    source, target, cost = np.r_[source, a[extra]], np.r_[target, b[extra]], np.r_[cost, more]
-    bonus = np.zeros(len(cost))
-    if len(a):
-        order = np.argsort(a * n + b, kind="stable")
-        place = np.minimum(np.searchsorted((a * n + b)[order], source * n + target), len(order) - 1)
-        found = (a * n + b)[order][place] == source * n + target
-        bonus[found] = log_odds[order][place][found]
-    return source, target, cost - bonus, bonus
+        model = _model(nodes, motion, evidence)
+        return candidates(nodes.first, nodes.last, max_gap, config.max_joins, MAX_LOOKED, model)
+    source, target, cost = _weighed(nodes, max_gap, weight)
+    return source, target, cost - _odds(nodes, evidence)(source, target)
 
 
 def _price(nodes: Nodes, motion: Motion, weight: Weight | None) -> Price:
@@ -272,6 +268,16 @@ def _price(nodes: Nodes, motion: Motion, weight: Weight | None) -> Price:
         return join_costs(a, b, nodes.first, nodes.last, model)
 
     return price
+
+
+def _odds(nodes: Nodes, evidence: Evidence | None) -> Price:
+    """What evidence takes off the cost of joins."""
+
+    def odds(source: Any, target: Any) -> Float64[ndarray, "J"]:
+        a, b = np.asarray(source, np.int64), np.asarray(target, np.int64)
+        return np.zeros(len(a)) if evidence is None else log_odds(evidence, nodes.number[a], nodes.number[b])
+
+    return odds
 
 
 def _weighed(
@@ -311,20 +317,6 @@ def split_at_gaps(tracklets: Tracks) -> Tracks:
     return Tracks(tracklets.poses, number)
 
 
-def _ordered_pairs(
-    nodes: Nodes, evidence: Evidence, max_gap: int
-) -> tuple[Int64[ndarray, "N"], Int64[ndarray, "N"], Float64[ndarray, "N"]]:
-    """Evidence between tracklets that can follow each other, earlier one first; repeated pairs add up."""
-    position = np.full(int(max(nodes.number.max(), evidence.source.max(), evidence.target.max())) + 1, -1)
-    position[nodes.number] = np.arange(len(nodes.number))
-    a, b = position[evidence.source], position[evidence.target]
-    a, b = np.minimum(a, b), np.maximum(a, b)
-    fits = (a >= 0) & (nodes.last[a] < nodes.first[b]) & (nodes.first[b] - nodes.last[a] - 1 <= max_gap)
-    key, place = np.unique(a[fits] * len(nodes.number) + b[fits], return_inverse=True)
-    log_odds = np.bincount(place, evidence.log_odds[fits], minlength=len(key)).astype(np.float64)
-    return key // len(nodes.number), key % len(nodes.number), log_odds
-
-
 def _solve(
     gain: Float64[ndarray, "C"], ends: Float64[ndarray, "C 2"], joins: Joins, config: StitchConfig
 ) -> tuple[Int64[ndarray, "C"], Float64[ndarray, "C"], Float64[ndarray, "C"]]:
@@ -334,7 +326,7 @@ def _solve(
     limited = config.count != "unknown" and config.n_animals > 0
     most = _most(len(gain), config)
     is_exact = limited and config.count == "exact"
-    problem = (gain, ends[:, 0].copy(), ends[:, 1].copy(), *joins[:3])
+    problem = (gain, ends[:, 0].copy(), ends[:, 1].copy(), *joins)
     following, paid = cheapest_paths(*problem, most, not is_exact)
     ahead, before = path_margins(*problem, following, not is_exact and len(paid) < most, not is_exact)
     return following, ahead, before
@@ -449,7 +441,7 @@ def _decisions(
     nodes: Nodes,
     paths: list[list[int]],
     price: Price,
-    bonus: dict[tuple[int, int], float],
+    odds: Price,
     ends: Float64[ndarray, "C 2"],
     margin: dict[tuple[int, int], float],
     said: dict[tuple[int, int], float],
@@ -462,7 +454,7 @@ def _decisions(
         nodes: described tracklets.
         paths: positions in ``nodes``.
         price: of joins without evidence.
-        bonus: what evidence took off the cost of a join, by pair of positions.
+        odds: what evidence takes off the cost of a join.
         ends: cost of starting and of ending at each node.
         margin: by pair of positions, -1 = beginning or end.
         said: joins that edits ask for (1) or that follow from these (NaN), by pair of positions.
@@ -472,8 +464,10 @@ def _decisions(
     inside = ~_at_video_edge(nodes, span)
     first, last, number = nodes.first.tolist(), nodes.last.tolist(), nodes.number.tolist()
     for path in paths:
-        for i, j, motion in zip(path, path[1:], price(path[:-1], path[1:]).tolist(), strict=False):
-            extra = bonus.get((i, j), 0.0)
+        steps = zip(
+            path, path[1:], price(path[:-1], path[1:]).tolist(), odds(path[:-1], path[1:]).tolist(), strict=False
+        )
+        for i, j, motion, extra in steps:
             is_dear = motion - extra > ends[i, 1] + ends[j, 0]
             why = "count" if is_dear else "appearance" if extra > max(0.0, -motion) else "motion"
             why = "edit" if (i, j) in said else why

@@ -43,7 +43,7 @@ def tables(draw: st.DrawFn) -> Any:
     if kind is Appearance:
         return Appearance(frame, item, rng.random((m, k, 3)), draw(st.text(max_size=5)), span)
     if kind is Evidence:
-        return Evidence(rng.integers(0, 9, m), rng.integers(0, 9, m), rng.random(m))
+        return Evidence(rng.random((m, 3)), rng.random(m), 2.0, -1.0)
     return Regions(frame, floats[:, 0], rng.random(m))
 
 

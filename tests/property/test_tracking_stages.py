@@ -303,8 +303,8 @@ def test_stitching_always_answers_and_loses_nothing(seed):
     tracks, decisions = stitch(tracklets, None, config)
     check_tracks(tracks, tracklets, config)
     assert decisions.span == tracklets.span
-    pairs = rng.integers(0, tracklets.n_tracks + 2, (8, 2))
-    evidence = Evidence(pairs[:, 0], pairs[:, 1], rng.normal(0, 5, 8))
+    n = max(tracklets.n_tracks + int(rng.integers(-2, 3)), 0)
+    evidence = Evidence(rng.normal(size=(n, 3)), rng.random(n), rng.normal(0, 5), rng.normal(0, 3))
     check_tracks(stitch(tracklets, evidence, config)[0], tracklets, config)
 
 

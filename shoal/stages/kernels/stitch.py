@@ -8,6 +8,9 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from shoal.stages.evidence import LIMIT
+from shoal.stages.kernels.heap import pop, push
+
 TAIL = 2.0  # degrees of freedom of the Student t errors: animals startle
 TURN = 0.3  # error per frame of gap, as a share of the change of velocity
 BUILD_LIMIT = 5.0  # nats: wrong proportions are at most this much against a join
@@ -80,9 +83,10 @@ def shifts(a, b):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def join_cost(
-    i, j, gap, xy, velocity, shape, beta, sigma, shape_sigma, shape_any, area, worst, build, build_variance, between
-):
-    """Negative log odds that tracklet j continues tracklet i, from motion and posture.
+    i, j, gap, xy, velocity, shape, beta, sigma, shape_sigma, shape_any, area, worst, build, build_variance, between,
+    look, look_weight, look_odds
+):  # fmt: skip
+    """Negative log odds that tracklet j continues tracklet i, from motion, posture, build and appearance.
 
     The displacement expected between two known velocities u and v of an Ornstein-Uhlenbeck process is
     (u + v) beta tanh(dt / 2 beta); from one velocity alone it is v beta (1 - exp(-dt / beta)). Errors are
@@ -105,6 +109,9 @@ def join_cost(
         build: (C, Q) body proportions.
         build_variance: (C, Q) of their error, inf = not known.
         between: (Q,) variance of body proportions between animals.
+        look: (C, D) appearance; D = 0: not known.
+        look_weight: (C,) how well it is known.
+        look_odds: (2,) slope and offset of the log odds, as in ``Evidence``.
     """
     dt = gap + 1.0
     ahead = min(int(dt), sigma.shape[1] - 1)
@@ -138,16 +145,22 @@ def join_cost(
             wide = error + 2 * between[q]
             doubt += 0.5 * np.log(error / wide) + 0.5 * square * (1 / error - 1 / wide)
     cost += min(doubt, BUILD_LIMIT)
+    if look_weight[i] * look_weight[j] > 0:
+        alike = 0.0
+        for d in range(look.shape[1]):
+            alike += look[i, d] * look[j, d]
+        odds = look_weight[i] * look_weight[j] * (look_odds[0] * alike + look_odds[1])
+        cost -= min(max(odds, -LIMIT), LIMIT)
     return cost + GAP_COST * np.log1p(gap)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def least_cost(gap, sigma, shape_sigma, shape_any, area, build_gain):
+def least_cost(gap, sigma, shape_sigma, shape_any, area, most_gain):
     """Lower bound of ``join_cost`` for this gap; it rises with the gap, as the scales do."""
     ahead = min(gap + 1, sigma.shape[1] - 1)
     scale = min(sigma[0, ahead], sigma[1, ahead], sigma[2, ahead])
     motion = np.log(scale**2 * 2 * np.pi / area)
-    return motion + 2 * np.log(shape_sigma[ahead] / shape_any) + GAP_COST * np.log1p(gap) - build_gain
+    return motion + 2 * np.log(shape_sigma[ahead] / shape_any) + GAP_COST * np.log1p(gap) - most_gain
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -176,13 +189,15 @@ def candidates(first, last, max_gap, max_joins, max_looked, model):
         source, target, cost of at most C x max_joins joins, grouped by source.
     """
     n = len(first)
-    build_variance, between = model[10], model[11]
-    build_gain = 0.0
+    build_variance, between, look_weight = model[10], model[11], model[13]
+    most_gain = 0.0
     for q in range(build_variance.shape[1]):
         least_error = np.inf
         for i in range(n):
             least_error = min(least_error, 2 * build_variance[i, q])
-        build_gain += 0.5 * np.log1p(2 * between[q] / least_error)
+        most_gain += 0.5 * np.log1p(2 * between[q] / least_error)
+    if (look_weight > 0).any():
+        most_gain += LIMIT
     source = np.empty(n * max_joins, np.int64)
     target = np.empty(n * max_joins, np.int64)
     cost = np.empty(n * max_joins)
@@ -198,7 +213,7 @@ def candidates(first, last, max_gap, max_joins, max_looked, model):
             gap = first[j] - last[i] - 1
             if gap > max_gap or (
                 n_kept == max_joins
-                and least_cost(gap, model[4], model[5], model[6], model[7], build_gain) > kept_cost[dearest]
+                and least_cost(gap, model[4], model[5], model[6], model[7], most_gain) > kept_cost[dearest]
             ):
                 break
             value = join_cost(i, j, gap, *model)
@@ -257,36 +272,6 @@ def _build(reward, start_cost, end_cost, source, target, cost):
         head[a], price[a], is_open[a], reverse[a] = heads[k], prices[k], True, b
         head[b], price[b], reverse[b] = tails[k], -prices[k], a
     return arc_start, head, price, is_open, reverse
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def push(keys, items, size, key, item):
-    """Add to a binary heap held in two arrays (smaller to compile than numba's heapq); the new size."""
-    at = size
-    while at > 0 and keys[(at - 1) // 2] > key:
-        keys[at], items[at] = keys[(at - 1) // 2], items[(at - 1) // 2]
-        at = (at - 1) // 2
-    keys[at], items[at] = key, item
-    return size + 1
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def pop(keys, items, size):
-    """Take the smallest off the heap: its key, its item, the new size."""
-    top_key, top_item = keys[0], items[0]
-    size -= 1
-    key, item = keys[size], items[size]
-    at = 0
-    while 2 * at + 1 < size:
-        child = 2 * at + 1
-        if child + 1 < size and keys[child + 1] < keys[child]:
-            child += 1
-        if keys[child] >= key:
-            break
-        keys[at], items[at] = keys[child], items[child]
-        at = child
-    keys[at], items[at] = key, item
-    return top_key, top_item, size
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 
-from shoal.cli.options import with_animals
+from shoal.cli.options import with_options
 from shoal.cli.session import report
 
 
@@ -17,7 +17,7 @@ def test_many_files_of_a_folder_are_counted(capsys):
 
 
 def test_animals_is_a_setting_that_set_overrides():
-    assert with_animals(None, None) == []
-    assert with_animals(["stitch.count=at-most"], 4) == [
+    assert with_options(None, None) == []
+    assert with_options(["stitch.count=at-most"], 4) == [
         "stitch.n_animals=4", "stitch.count=exact", "stitch.count=at-most",
     ]  # fmt: skip

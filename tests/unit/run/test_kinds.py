@@ -48,7 +48,7 @@ def make_run(glass, tmp_path):
     def run(*overrides):
         config = load_config(overrides=overrides)
         write_config(tmp_path, config)
-        linked, known, _ = track_prints(config, "assembled")
+        linked, known, *_ = track_prints(config, "assembled")
         classify_run(tmp_path, config, known, linked)
         number, _ = stitch_kinds(
             tmp_path, config, lambda: each_span(tmp_path, kind="tracklets"), lambda p, c: solve(p, None, c)

@@ -161,5 +161,22 @@ def test_what_is_named_is_an_animal_whatever_it_was_taken_for():
 def test_evidence_about_tracklets_that_were_two_animals_is_dropped():
     tracklets = crossing()
     links = bind(lambda: (tracklets,), gather([Edit("different", ((2, 0), (38, 1)))])[0])
-    assert not len(evidence_of_pieces(Evidence([0, 5], [1, 1], [3, 3]), links).source)
-    assert evidence_of_pieces(Evidence([5], [6], [3]), links).log_odds.tolist() == [3]
+    evidence = Evidence(np.eye(3), np.ones(3), 2.0, -1.0)
+    found = evidence_of_pieces(evidence, links)
+    assert found is not None and found.weight.tolist() == [0, 0, 1]
+
+
+def test_looks_do_not_overrule_what_somebody_said():
+    """Tracks exchange their parts where that fits their looks better, but not against edits."""
+    number = np.tile([0, 1], (40, 1))
+    number[22:] += 2
+    t = np.arange(40.0)
+    centres = np.stack([np.stack([100 + 6 * t, 200 + 0 * t], 1), np.stack([340 - 6 * t, 210 + 0 * t], 1)], 1)
+    tracklets = tracks_of(number, centres)
+    looks = Evidence(np.array([[1, 0], [0, 1], [0, 1], [1, 0]]), np.ones(4), 40.0, -20.0)
+    by_looks = by_frame(stitch(tracklets, looks, TWO)[0])
+    assert by_looks[0, 0] == by_looks[39, 1]
+    for edit in (Edit("same", ((0, 0), (39, 0))), Edit("different", ((0, 0), (39, 1)))):
+        constraints, _ = gather([edit])
+        found = by_frame(stitch(tracklets, looks, TWO, constraints=constraints)[0])
+        assert found[0, 0] == found[39, 0] != found[39, 1]

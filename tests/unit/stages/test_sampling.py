@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
 
+from shoal.config.reid import ReidConfig
 from shoal.config.sample import SampleConfig
-from shoal.stages.sampling import space_name, worth_keeping
-from shoal.types import Poses, select
+from shoal.stages.sampling import space_name, thin_out, worth_a_crop, worth_keeping
+from shoal.types import Poses, Tracks, select
 
 BODY = np.array([(-10.0, 0.0), (0.0, 0.0), (10.0, 0.0)])
 
@@ -59,3 +62,29 @@ def test_feature_spaces_are_named_by_network_projection_and_size(monkeypatch):
     assert name != space_name("a" * 64, 32)
     monkeypatch.setattr("shoal.stages.sampling.PROJECTION_SEED", 1)
     assert name != space_name("a" * 64, 64)
+
+
+def test_crops_are_of_animals_that_are_seen_well():
+    body = np.array([[30.0, 0], [10, 4], [-10, -4], [-30, 0]])
+    bent = body + np.stack([np.zeros(4), body[:, 0] ** 2 / 30], axis=1)
+    half, quarter = body.copy(), body.copy()
+    half[:2] = np.nan
+    quarter[:3] = np.nan
+    xy = np.stack([body, bent + 200, half + 400, quarter + 600, body, body + np.array([0, 4])])
+    poses = Poses([0, 0, 0, 0, 1, 1], [0, 1, 2, 3, 0, 1], xy, np.ones((6, 4)), np.ones(6), (0, 2))
+    good = worth_a_crop(Tracks(poses, np.arange(6)), body, ReidConfig())
+    assert good.tolist() == [True, False, True, False, False, False]
+    assert not worth_a_crop(Tracks(poses, np.full(6, -1)), body, ReidConfig()).any()
+
+
+@given(st.lists(st.integers(0, 5), max_size=60), st.integers(1, 70))
+def test_thinning_keeps_to_its_limit_and_leaves_no_tracklet_out(track, most):
+    track = np.array(track, np.int64)
+    kept = thin_out(track, most)
+    numbers, n = np.unique(track, return_counts=True)
+    assert kept.sum() <= max(most, len(numbers)), "one of each at least"
+    left = np.array([kept[track == t].sum() for t in numbers])
+    assert (left >= 1).all() if len(left) else True
+    assert len(set(left[n > left].tolist())) <= 1, "the same limit for all that are thinned"
+    if len(track) <= most:
+        assert kept.all()

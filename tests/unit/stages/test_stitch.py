@@ -12,7 +12,7 @@ import pytest
 from shoal.config.associate import AssociateConfig
 from shoal.config.stitch import StitchConfig
 from shoal.stages.associate import associate
-from shoal.stages.evidence import evidence_of_names
+from shoal.stages.evidence import evidence_of_names, log_odds
 from shoal.stages.stitch import split_at_gaps, stitch
 from shoal.types import DECISION_KINDS, DECISION_REASONS, Evidence, Poses, Tracks, select
 
@@ -76,7 +76,7 @@ def test_motion_carries_animals_through_each_other(count):
 
 def test_evidence_overrules_motion_and_says_so():
     tracklets = two_crossing()
-    evidence = Evidence([0, 2, 0, 1], [3, 1, 2, 3], [9, 9, -9, -9])
+    evidence = Evidence([[1, 0], [0, 1], [0, 1], [1, 0]], np.ones(4), 18, -9)
     tracks, decisions = stitch(tracklets, evidence, StitchConfig(n_animals=2, count="exact"))
     assert of(tracks, tracklets) == [0, 1, 1, 0]
     assert {n[1] for n in named(decisions)} == {"appearance"}
@@ -85,14 +85,17 @@ def test_evidence_overrules_motion_and_says_so():
 def test_weak_evidence_adds_to_motion_and_replaces_nothing():
     tracklets = two_crossing()
     _, plain = stitch(tracklets, None, StitchConfig())
-    tracks, decisions = stitch(tracklets, Evidence([0, 1], [2, 3], [0.5, 0.25]), StitchConfig())
+    evidence = Evidence([[1, 0], [0, 1], [1, 0], [0, 1]], [1, 1, 1, 0.5], 1, -0.5)
+    tracks, decisions = stitch(tracklets, evidence, StitchConfig())
     assert of(tracks, tracklets) == [0, 1, 0, 1]
     np.testing.assert_allclose(plain.cost - decisions.cost, [0.5, 0.25], atol=1e-5)
 
 
-def test_evidence_about_pairs_that_overlap_or_are_unknown_is_ignored():
+@pytest.mark.parametrize("n", [0, 2, 9])
+def test_evidence_about_other_tracklets_than_there_are_is_ignored(n):
     tracklets = two_crossing()
-    tracks, _ = stitch(tracklets, Evidence([0, 0, 77], [1, 50, 78], [99, 99, 99]), StitchConfig())
+    weight = np.arange(n) >= 4
+    tracks, _ = stitch(tracklets, Evidence(np.ones((n, 1)), weight, 9, 9), StitchConfig())
     assert of(tracks, tracklets) == [0, 1, 0, 1]
 
 
@@ -198,19 +201,14 @@ def test_tracklets_are_split_where_a_frame_is_missing():
 def test_names_of_an_identity_head_are_worth_odds_of_a_hundred():
     tracklets = two_crossing()
     name = np.array([0, 1, 1, 0])[tracklets.track]  # they turned round while nobody saw them
+    earlier, later = np.array([0, 0, 1, 1]), np.array([2, 3, 2, 3])
     evidence = evidence_of_names(tracklets, name)
-    assert list(zip(evidence.source.tolist(), evidence.target.tolist(), strict=True)) == [
-        (0, 2),
-        (0, 3),
-        (1, 2),
-        (1, 3),
-    ]
-    np.testing.assert_allclose(np.exp(evidence.log_odds), [0.01, 100, 100, 0.01], rtol=1e-5)
+    np.testing.assert_allclose(np.exp(log_odds(evidence, earlier, later)), [0.01, 100, 100, 0.01], rtol=1e-5)
     unsure = name.copy()
     turned = np.arange(len(unsure)) // 2 % 2 > 0
     unsure[turned] = 1 - unsure[turned]
-    assert np.abs(evidence_of_names(tracklets, unsure).log_odds).max() < 0.5
-    assert len(evidence_of_names(tracklets, np.full(len(tracklets), -1)).source) == 0
+    assert np.abs(log_odds(evidence_of_names(tracklets, unsure), earlier, later)).max() < 0.5
+    assert not evidence_of_names(tracklets, np.full(len(tracklets), -1)).weight.any()
 
 
 def test_max_gap_is_kept():
@@ -256,7 +254,7 @@ def test_nothing_at_all(config):
     assert len(tracks) == len(decisions) == 0
     assert tracks.span == decisions.span == (0, 9)
     lone = Tracks(Poses.empty((0, 9), 5), np.zeros(0))
-    assert stitch(lone, Evidence([], [], []), config)[0].n_tracks == 0
+    assert stitch(lone, Evidence(np.zeros((0, 2)), [], 1, 0), config)[0].n_tracks == 0
 
 
 def test_a_thousand_frames_in_twenty_pieces_are_one_track():
@@ -427,3 +425,10 @@ def test_eight_zebrafish_are_eight_tracks(shoal_data):
     print(f"idf1: {idf1:.4f}")
     # the labels leave out both fish where two touch, up to 13 frames: motion alone cannot settle all of these
     assert idf1 > 0.9
+
+
+def test_tracklets_that_are_all_too_short_are_leftovers_also_where_an_exact_count_of_none_is_given():
+    """The bound of the candidates was a maximum over no tracklet."""
+    tracklets = tracklets_of((0, glide((0, 0), (1, 0), 3)), (5, glide((5, 0), (1, 0), 3)), span=(0, 9))
+    tracks, _ = stitch(tracklets, None, StitchConfig(count="exact"))
+    assert sorted(of(tracks, tracklets)) == [0, 1]

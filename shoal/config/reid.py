@@ -1,0 +1,24 @@
+"""Who is who by appearance."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from shoal.config.settings import Settings
+
+
+class ReidConfig(Settings):
+    """Crops of each tracklet, an encoder learned from the video's own tracklets, evidence for ``stitch``."""
+
+    use: bool = Field(default=False, description="tell animals apart by their looks, too, when tracks are joined")
+    every: int = Field(default=2, gt=0, description="frames between crops, at least")
+    max_crops: int = Field(default=40_000, gt=0, description="of a video, spread evenly over its tracklets' frames")
+    height: int = Field(default=40, gt=0, description="of crops, px")
+    width: int = Field(default=80, gt=0, description="of crops, px; a body fills four fifths of it")
+    max_misfit: float = Field(
+        default=0.12, gt=0, description="bent further from the usual body (body lengths): no crop"
+    )
+    clear: float = Field(default=0.08, ge=0, description="nearer to another animal (body lengths): no crop")
+    steps: int = Field(default=200, gt=0, description="of training, at most")
+    size: int = Field(default=64, gt=0, description="numbers that describe an animal's looks")
+    seed: int = Field(default=0, ge=0, description="of the training")

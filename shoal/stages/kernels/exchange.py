@@ -1,0 +1,149 @@
+"""The best exchange of parts between two tracks."""
+
+# pyright: basic, reportUnknownArgumentType=false, reportArgumentType=false
+# (numba infers the types of kernels itself)
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from shoal.stages.kernels.stitch import join_cost
+
+REACH = 12  # tracklets of either track that a piece taken from its middle may have
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def likeness(total, weight, square, odds):
+    """What one track's tracklets say about being one animal, nats: mean over pairs times their number less one.
+
+    Args:
+        total: (D,) sum of weighted vectors.
+        weight: sum of weights.
+        square: sum of squared weights times squared lengths of vectors, sum of squared weights.
+        odds: slope and offset.
+    """
+    norm = 0.0
+    for d in range(len(total)):
+        norm += total[d] * total[d]
+    return (odds[0] * (norm - square[0]) + odds[1] * (weight * weight - square[1])) / max(weight, 1.0)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def sums(path, looks):
+    """(m + 1, D + 3) sums over the first 0 to m tracklets: weighted vectors, weights, the two squares."""
+    look, weight = looks[0], looks[1]
+    n = look.shape[1]
+    out = np.zeros((len(path) + 1, n + 3))
+    for at in range(len(path)):
+        node = path[at]
+        out[at + 1] = out[at]
+        norm = 0.0
+        for d in range(n):
+            out[at + 1, d] += weight[node] * look[node, d]
+            norm += look[node, d] ** 2
+        out[at + 1, n] += weight[node]
+        out[at + 1, n + 1] += weight[node] ** 2 * norm
+        out[at + 1, n + 2] += weight[node] ** 2
+    return out
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def value_of(total, odds):
+    """``likeness`` of one row of ``sums``."""
+    n = len(total) - 3
+    return likeness(total[:n], total[n], total[n + 1 :], odds)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def step_cost(i, j, first, last, ends, max_gap, model):
+    """Cost of one step of a path: -1 = its beginning or end; inf = impossible."""
+    if i < 0 and j < 0:
+        return 0.0
+    if i < 0:
+        return ends[j, 0]
+    if j < 0:
+        return ends[i, 1]
+    gap = first[j] - last[i] - 1
+    if gap < 0 or gap > max_gap:
+        return np.inf
+    return join_cost(i, j, gap, *model)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def node_at(path, at):
+    """The node there, -1 before the first and after the last."""
+    return path[at] if 0 <= at < len(path) else -1
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def with_piece(path, i, i2, other, k, k2, first, last, ends, max_gap, model):
+    """Steps at the two seams of ``path`` once its piece i to i2 is replaced by the other's k to k2."""
+    before, after = node_at(path, i - 1), node_at(path, i2)
+    if k2 == k:
+        return step_cost(before, after, first, last, ends, max_gap, model)
+    cost = step_cost(before, other[k], first, last, ends, max_gap, model)
+    return cost + step_cost(other[k2 - 1], after, first, last, ends, max_gap, model)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def best_exchange(a, b, first, last, ends, max_gap, looks, model):
+    """The exchange of parts of two tracks that gains most, and how dear it is to undo each step of theirs.
+
+    Args:
+        a: (m,) nodes of one track, in order of time.
+        b: (n,) of the other.
+        first: (C,) first frames of all nodes.
+        last: (C,) last frames.
+        ends: (C, 2) cost of starting and ending there.
+        max_gap: longest gap in frames.
+        looks: (C, D) vectors, (C,) weights, (2,) odds of appearance.
+        model: the arguments of ``join_cost`` from ``xy`` on.
+
+    Returns:
+        nats gained (<= 0: none gains); the pieces a[i:i2] and b[k:k2] to exchange as i, k, i2, k2; (m + 1,) and
+        (n + 1,) the least loss by an exchange that undoes each step of ``a`` and of ``b``, inf = there is none.
+    """
+    m, n, odds = len(a), len(b), looks[2]
+    of_a, of_b = sums(a, looks), sums(b, looks)
+    base = value_of(of_a[m], odds) + value_of(of_b[n], odds)
+    dear_a, dear_b = np.full(m + 1, np.inf), np.full(n + 1, np.inf)
+    best, place = -np.inf, (0, 0, 0, 0)
+    lowest = 0
+    for i in range(m + 1):
+        while lowest < n and i > 0 and first[b[lowest]] <= last[a[i - 1]]:
+            lowest += 1
+        for k in range(lowest, n + 1):
+            if k > 0 and i < m and last[b[k - 1]] >= first[a[i]]:
+                break
+            for piece in range((REACH + 2) ** 2):
+                i2, k2 = i + piece // (REACH + 2), k + piece % (REACH + 2)
+                to_ends = i2 > i + REACH or k2 > k + REACH  # one case stands for exchanging all that follows
+                if to_ends:
+                    if i2 <= i + REACH or k2 <= k + REACH:
+                        continue
+                    i2, k2 = m, n
+                elif i2 > m or k2 > n or (i2 == m and k2 == n):
+                    continue
+                left_a, left_b = m - (i2 - i) + k2 - k, n - (k2 - k) + i2 - i
+                if (i2 == i and k2 == k) or (i + k == 0 and to_ends) or left_a == 0 or left_b == 0:
+                    continue
+                if (k2 > 0 and i2 < m and last[b[k2 - 1]] >= first[a[i2]]) or (
+                    i2 > 0 and k2 < n and last[a[i2 - 1]] >= first[b[k2]]
+                ):
+                    continue
+                cost = with_piece(a, i, i2, a, i, i2, first, last, ends, max_gap, model)
+                cost += with_piece(b, k, k2, b, k, k2, first, last, ends, max_gap, model)
+                cost -= with_piece(a, i, i2, b, k, k2, first, last, ends, max_gap, model)
+                cost -= with_piece(b, k, k2, a, i, i2, first, last, ends, max_gap, model)
+                moved = of_b[k2] - of_b[k] - of_a[i2] + of_a[i]
+                gain = cost + value_of(of_a[m] + moved, odds) + value_of(of_b[n] - moved, odds) - base
+                if not np.isfinite(gain):
+                    continue
+                if gain > best:
+                    best, place = gain, (i, k, i2, k2)
+                for at in (i, i2):
+                    dear_a[at] = min(dear_a[at], -gain)
+                for at in (k, k2):
+                    dear_b[at] = min(dear_b[at], -gain)
+    return best, place, np.maximum(dear_a, 0.0), np.maximum(dear_b, 0.0)
