@@ -63,6 +63,7 @@ LINES = (
 FILES = (
     "_full.pickle", "_meta.pickle", "_assemblies.pickle", "_el.pickle", "_el.h5", "_full.mp4", "_labeled.mp4",
 )  # fmt: skip
+SCORE = re.compile(r"(train|test) [a-z]\w* +[-\d.]+$", re.IGNORECASE)
 SMALL = {"train_settings.epochs": 1, "train_settings.batch_size": 2, "train_settings.display_iters": 1,
          "data.train.crop_sampling.width": 64, "data.train.crop_sampling.height": 64}  # fmt: skip
 REAL = {"train_settings.display_iters": 50, "data.train.crop_sampling.width": 128,
@@ -139,7 +140,7 @@ def _guide(config: Path, video: Path, args: argparse.Namespace) -> dict[str, Any
         "console": output, "runs": runs, "seconds": seconds, "last line": output.strip().rpartition("\n")[2],
         "lines lacking": [line for line in LINES if line not in output],
         "files lacking": [end for end in FILES if not any(name.endswith(end) for name in made)],
-        "evaluation": [line.strip() for line in output.splitlines() if re.match(r"(train|test) [a-z]\w* +[-\d.]+$", line, re.I)],
+        "evaluation": [" ".join(line.split()) for line in output.splitlines() if SCORE.match(line)],
     }  # fmt: skip
 
 

@@ -16,7 +16,7 @@ class ReidConfig(Settings):
     height: int = Field(default=40, gt=0, description="of crops, px")
     width: int = Field(default=80, gt=0, description="of crops, px; a body fills four fifths of it")
     max_misfit: float = Field(
-        default=0.12, gt=0, description="bent further from the usual body (body lengths): no crop"
+        default=0.15, gt=0, description="bent further from the usual body (body lengths): no crop"
     )
     clear: float = Field(default=0.08, ge=0, description="nearer to another animal (body lengths): no crop")
     steps: int = Field(default=200, gt=0, description="of training, at most")

@@ -15,12 +15,12 @@ from numpy import ndarray
 from shoal.config.reid import ReidConfig
 from shoal.config.run import RunConfig
 from shoal.io.artifacts import drop_entry, fingerprint, load_table, save_table, write_entry
-from shoal.io.crops import cut_crops
+from shoal.io.crops import crop_mask, crop_points, cut_crops
 from shoal.io.video import read_frames
 from shoal.run.folder import each_span, find_video, plan_spans, read_part, read_spans
 from shoal.stages import evidence as judging
 from shoal.stages import sampling
-from shoal.stages.align import place, template_of
+from shoal.stages.align import lay, template_of
 from shoal.types import Crops, Embeddings, Evidence, OnProgress, Poses, Tracks, concatenate, no_progress, select
 
 log = logging.getLogger(__name__)
@@ -115,7 +115,8 @@ def _crops(
     chosen, first, last = _choose(run_dir, template, config, every, part.start)
     rows = chosen.poses
     image = np.zeros((len(rows), *size, 3), np.uint8)
-    placed = place(rows.xy.astype(np.float64), template)
+    points = crop_points(template, size)
+    mask = crop_mask(template, size)
     wanted, begin = np.unique(rows.frame, return_index=True)
     bounds = dict(zip(wanted.tolist(), pairwise([*begin.tolist(), len(rows)]), strict=True))
     stop = int(wanted[-1]) + 1 if len(wanted) else part.start
@@ -125,7 +126,7 @@ def _crops(
             for frame, picture in zip(batch.frame.tolist(), batch.images, strict=True):
                 a, b = bounds.get(frame, (0, 0))
                 if a < b:
-                    image[a:b] = cut_crops(picture, rows.xy[a:b], placed.angle[a:b], placed.centre[a:b], template, size)
+                    image[a:b] = cut_crops(picture, lay(rows.xy[a:b].astype(np.float64), template, points), mask)
             done = int(np.searchsorted(wanted, batch.frame[-1], side="right"))
             on_progress("crops", done, len(wanted))
     shown = image.any(axis=(1, 2, 3))  # frames that cannot be read show nothing

@@ -15,6 +15,7 @@ from jaxtyping import Float64
 from numpy import ndarray
 
 ROUNDS = 5  # of aligning and taking the median: it settles after two or three
+SOFTNESS = 0.1  # body lengths within which all keypoints count alike
 MOST_POSES = 4000  # that the template is made of
 
 
@@ -84,6 +85,35 @@ def place(xy: Float64[ndarray, "M K 2"], template: Float64[ndarray, "K 2"]) -> P
     centre = middle - np.einsum("mij,mj->mi", turn, own)
     rest = np.where(weight, xy - centre[:, None] - np.einsum("mij,kj->mki", turn, template), 0.0)
     return Placement(angle, centre, np.sqrt((rest**2).sum(axis=(1, 2)) / n[:, 0]) + 0 * angle)
+
+
+def lay(
+    xy: Float64[ndarray, "M K 2"], template: Float64[ndarray, "K 2"], points: Float64[ndarray, "P 2"]
+) -> Float64[ndarray, "M P 2"]:
+    """Where points of the template lie once it is bent like each pose: moving least squares with rotations.
+
+    Schaefer, McPhail & Warren, SIGGRAPH 2006, section 2.3; weights are softened, so that one keypoint that is off does
+    not tear a hole.
+
+    Args:
+        xy: poses, frame px, NaN = missing; two keypoints at least.
+        template: from ``template_of``.
+        points: in the coordinates of the template.
+    """
+    seen = np.isfinite(xy).all(axis=2)
+    shown = np.expand_dims(seen, 2)
+    there = np.where(shown, xy, 0.0)
+    soft = (SOFTNESS * np.ptp(template, axis=0).max()) ** 2
+    out = np.empty((len(xy), len(points), 2))
+    for p, point in enumerate(points):
+        weight = seen / (((template - point) ** 2).sum(axis=1) + soft)
+        weight /= weight.sum(axis=1, keepdims=True)
+        own, middle = weight @ template, np.einsum("mk,mki->mi", weight, there)
+        a, b = template - own[:, None], np.where(shown, there - middle[:, None], 0.0)
+        cosine = np.einsum("mk,mki,mki->m", weight, a, b)
+        sine = (weight * (b[..., 1] * a[..., 0] - b[..., 0] * a[..., 1])).sum(axis=1)
+        out[:, p] = middle + np.einsum("mij,mj->mi", _turn(np.arctan2(sine, cosine)), point - own)
+    return out
 
 
 def _turn(angle: Float64[ndarray, "M"]) -> Float64[ndarray, "M 2 2"]:

@@ -29,6 +29,7 @@ RATE, DECAY, WARM_UP = 2e-3, 0.05, 0.1
 TEMPERATURE = 0.15
 LEARNED, SMOOTH = 0.05, 0.9  # training ends when the running mean of the loss falls below
 TURN, SHIFT, STRETCH, GAIN = 0.08, 0.07, 0.04, 0.15  # spread of what crops are changed by: radians, half sizes, share
+LIGHT = 0.25  # likewise, in units of the spread of colours
 
 
 def learn_encoder(
@@ -125,7 +126,7 @@ def _varied(crops: Tensor, rng: np.random.Generator) -> Tensor:
         return torch.from_numpy(rng.standard_normal(shape).astype(np.float32)).to(device)
 
     shown = (crops != 0).any(dim=1, keepdim=True)
-    crops = crops * (1 + GAIN * spread(n, 3, 1, 1)) + shown * GAIN * spread(n, 1, 1, 1)
+    crops = crops * (1 + GAIN * spread(n, 3, 1, 1)) + shown * LIGHT * spread(n, 1, 1, 1)
     turn = torch.zeros(n, 2, 3, device=device)
     turn[:, 0, 0], turn[:, 1, 1] = 1 + STRETCH * spread(n), 1 + STRETCH * spread(n)
     turn[:, 0, 1], turn[:, 1, 0] = TURN * spread(n), TURN * spread(n)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from shoal.io.crops import BODY_SHARE, cut_crops
-from shoal.stages.align import place
+from shoal.io.crops import BODY_SHARE, crop_mask, crop_points, cut_crops
+from shoal.stages.align import lay
 
 BODY = np.array([[40.0, 0], [10, 12], [10, -12], [-40, 0]])
 
@@ -15,9 +15,9 @@ def coordinate_image(height, width):
     return np.stack([(x + 0.5) / 2, (y + 0.5) / 2, np.full(x.shape, 200)], axis=2).round().astype(np.uint8)
 
 
-def cut(image, pose, size=(40, 80)):
-    placed = place(pose[None], BODY)
-    return cut_crops(image, pose[None].astype(np.float32), placed.angle, placed.centre, BODY, size)[0]
+def cut(image, pose, size=(40, 80), body=BODY):
+    points = lay(pose[None], body, crop_points(body, size))
+    return cut_crops(image, points, crop_mask(body, size))[0]
 
 
 @pytest.mark.parametrize("angle", [0, 1, 2.5, -2])
@@ -55,9 +55,21 @@ def test_a_black_animal_is_not_taken_for_blank():
 
 def test_two_keypoints_are_enough():
     body = np.array([[30.0, 0], [-30, 0]])
-    pose = (body + np.array([100, 80]))[None]
-    placed = place(pose, body)
-    crop = cut_crops(coordinate_image(160, 200), pose.astype(np.float32), placed.angle, placed.centre, body, (32, 64))[
-        0
-    ]
+    crop = cut(coordinate_image(160, 200), body + np.array([100, 80]), (32, 64), body)
     assert 0.15 < (crop > 0).all(axis=2).mean() < 0.7, "a line has a margin that shows the body"
+
+
+def test_a_bent_animal_is_straight_in_its_crop():
+    """A stripe across the body stays where it is along the body."""
+    body = np.stack([np.linspace(40, -40, 9), np.zeros(9)], axis=1)
+    arc = 60.0  # px, radius
+    turn = body[:, 0] / arc
+    pose = np.stack([arc * np.sin(turn), arc * (1 - np.cos(turn))], axis=1) + np.array([150, 150])
+    y, x = np.mgrid[:300, :300] + 0.5
+    along = arc * np.arctan2(x - 150, arc - (y - 150))
+    image = np.repeat(np.where(np.abs(along - 20) < 4, 250, 60)[..., None], 3, axis=2).astype(np.uint8)
+    crop = cut(image, pose, body=body)
+    bright = np.flatnonzero(crop[20, :, 0] > 150)
+    assert abs(bright.mean() + 0.5 - (40 + 20 * BODY_SHARE)) < 1.5
+    columns = [np.flatnonzero(row > 150).mean() for row in crop[16:25, :, 0]]
+    assert np.ptp(columns) < 2.5, "across the body the stripe is straight"

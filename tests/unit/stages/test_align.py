@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from shoal.stages.align import place, template_of
+from shoal.stages.align import lay, place, template_of
 
 BODY = np.array([[40.0, 0], [25, 8], [25, -8], [0, 1], [-20, 0], [-38, -1]])
 
@@ -47,3 +47,18 @@ def test_less_than_two_keypoints_have_no_place():
     assert template_of(np.zeros((0, 6, 2))) is None
     assert template_of(np.ones((4, 6, 2))) is None, "all keypoints on one spot"
     assert len(place(np.zeros((0, 6, 2)), BODY).angle) == 0
+
+
+def test_the_template_laid_over_a_rigid_pose_is_moved_as_a_whole():
+    pose = turned(0.7, [300, 200])
+    pose[3] = np.nan
+    points = np.array([[0.0, 0], [45, 10], [-30, -5]])
+    np.testing.assert_allclose(lay(pose[None], BODY, points)[0], turned(0.7, [300, 200], points), atol=1e-9)
+
+
+def test_a_bent_pose_takes_the_template_with_it():
+    pose = BODY.copy()
+    pose[4:] += [0, 15]  # the tail swings
+    laid = lay(pose[None], BODY, BODY)[0]
+    assert np.linalg.norm(laid - pose, axis=1).max() < 6
+    assert laid[5, 1] > 8 and abs(laid[0, 1]) < 4
