@@ -1,11 +1,13 @@
-"""The tracking issue's figures, bar by bar (A, B, C and F so far; D, E and G, and the peers of C, are not here yet).
+"""The tracking issue's figures, bar by bar (D and the peers of C are not here yet).
 
     scripts/bench tracking [--quick] [--only BARS] [--json FILE]
 
 A  purity of tracklets
 B  speed of assembly, association and stitching, one core, compilation excluded
 C  quality by motion and build alone: simulated detections of scenes lab and zebra, and real animals (needs SHOAL_DATA)
+E  any number of animals, none, empty videos: always an answer (bench/tracking_cases.py)
 F  reflections (bench/tracking_reflections.py)
+G  the same answer for any chunks and any order of animals; edits under any settings (bench/tracking_cases.py)
 
 Seeds 0-4 are for tuning, 10-19 are reported. The simulated detections are named by their hash.
 """
@@ -27,6 +29,7 @@ import numpy as np
 from command import real_data
 from foundation import Bar, _bar, run_bars
 from numpy import ndarray
+from tracking_cases import bar_e, bar_g
 from tracking_reflections import bar_f, owners, read_slp
 from tracking_speed import association_speed
 
@@ -210,7 +213,7 @@ def changes(true: ndarray, track: ndarray, n: int) -> int:
     return total
 
 
-BARS = {"A": bar_a, "B": bar_b, "C": bar_c, "F": bar_f}
+BARS = {"A": bar_a, "B": bar_b, "C": bar_c, "E": bar_e, "F": bar_f, "G": bar_g}
 
 
 def main() -> int:

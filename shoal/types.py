@@ -367,6 +367,7 @@ DECISION_REASONS = (
     "video",  # the video begins or ends here
     "leftover",  # fits into no track
     "mixed",  # its score fell or rose again: for that while it may be put together from two
+    "edit",  # somebody said so, or it follows from what was said
 )
 
 
@@ -558,6 +559,65 @@ class Evidence:
         column(self, "weight", np.float32, len(self.vector))
         object.__setattr__(self, "slope", float(self.slope))
         object.__setattr__(self, "offset", float(self.offset))
+
+
+EDIT_KINDS = ("same", "different", "name", "move", "remove")
+
+
+@dataclass(frozen=True)
+class Edit:
+    """A human correction, anchored to animal rows: it means the same animals whatever tracks are made of them.
+
+    Attributes:
+        kind: of ``EDIT_KINDS``. ``same``, ``different``: two rows are one animal, or two. ``name``: the animal of a row
+            is called ``value``. ``move``: the first row goes, with what follows it, to the animal of the second one,
+            away from that of the third (if given). ``remove``: the rows (any number) are no animals.
+        rows: (frame, item) of each row.
+        value: the name.
+        author: who said so.
+        time: when, ISO 8601.
+        xy: centre of each row as it was seen, px; empty = not noted. A row that is elsewhere now is another one.
+    """
+
+    kind: str
+    rows: tuple[tuple[int, int], ...]
+    value: str = ""
+    author: str = ""
+    time: str = ""
+    xy: tuple[tuple[float, float], ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Constraints:
+    """What edits say, free of contradictions. A anchored rows, sorted by (frame, item); G animals that they belong to.
+
+    Attributes:
+        frame: (A,) frame number.
+        item: (A,) item number.
+        animal: (A,) rows of equal number are one animal (must-link); -1 = no animal.
+        apart: (N, 2) numbers of animals that are two (cannot-link).
+        names: G names, empty = not named; no name twice.
+    """
+
+    frame: Int64[ndarray, "A"]
+    item: Int64[ndarray, "A"]
+    animal: Int64[ndarray, "A"]
+    apart: Int64[ndarray, "N 2"]
+    names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        column(self, "frame", np.int64, None)
+        column(self, "item", np.int64, len(self.frame))
+        column(self, "animal", np.int64, len(self.frame))
+        column(self, "apart", np.int64, None, 2)
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    @staticmethod
+    def empty() -> Constraints:
+        """Nothing was said."""
+        return Constraints(np.zeros(0), np.zeros(0), np.zeros(0), np.zeros((0, 2)))
 
 
 @dataclass(frozen=True, eq=False)

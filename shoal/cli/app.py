@@ -12,6 +12,7 @@ from shoal.cli.analyze import analyze
 from shoal.cli.check import check
 from shoal.cli.dataset import dataset
 from shoal.cli.demo import demo
+from shoal.cli.edit import edit
 from shoal.cli.evaluate import evaluate
 from shoal.cli.export import export
 from shoal.cli.render import render
@@ -53,7 +54,7 @@ def shoal(
 PROJECT, VIDEO, ALL = "A project", "Videos", "All at once"
 for command, panel in (
     (check, PROJECT), (dataset, PROJECT), (train, PROJECT), (evaluate, PROJECT),
-    (analyze, VIDEO), (track, VIDEO), (render, VIDEO), (export, VIDEO), (status, VIDEO),
+    (analyze, VIDEO), (edit, VIDEO), (track, VIDEO), (render, VIDEO), (export, VIDEO), (status, VIDEO),
     (run, ALL), (demo, ALL),
 ):  # fmt: skip
     app.command(rich_help_panel=panel)(command)

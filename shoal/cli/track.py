@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -22,8 +22,9 @@ def track(
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Track again from stored poses, without the network; only what changed settings touch is redone."""
+    """Track again from stored poses, without the network; only what changed settings or edits touch is redone."""
     from shoal.run.batch import for_each, raise_failures
+    from shoal.run.edits import edit_report
     from shoal.run.steps import change_config, track
 
     chosen = [f"classify.reflections={reflections}"] if reflections else []
@@ -34,6 +35,16 @@ def track(
 
     with session(verbose=verbose, quiet=quiet) as on_progress:
         done = for_each(runs, one)
+    edits = [found for found in map(edit_report, done.results) if found["edits"] or found["left_out"]]
     words = ["shoal", "render", *done.results[:1]] if done.results else ()
-    report({"runs": done.results, "failures": done.failures}, as_json=as_json, next_command=words)
+    report(
+        {"runs": done.results, "failures": done.failures, "edits": edits}, as_json=as_json,
+        text="\n".join(map(_say, edits)), next_command=words,
+    )  # fmt: skip
     raise_failures(done)
+
+
+def _say(found: dict[str, Any]) -> str:
+    """What became of a run's edits."""
+    lines = [f"{Path(found['run']).name}: {found['edits']} edits kept, joined in {found['seconds']:.1f} s"]
+    return "\n".join([*lines, *(f"  edit {number} is left out: {why}" for number, why in found["left_out"])])

@@ -25,12 +25,12 @@ from shoal.io.dlc.pose_table import row_frames
 from shoal.io.dlc.results import (
     POSES_KEY,
     TRACKS_KEY,
-    name_tracks,
     number_within,
     read_tracks_file,
     write_track_parts,
 )
 from shoal.io.dlc.tracklets import SUFFIXES, read_assemblies, read_tracklets, write_assemblies, write_tracklets
+from shoal.run.edits import column_names
 from shoal.run.folder import (
     ModelCard,
     TrackColumn,
@@ -273,7 +273,6 @@ def _write_run_tracks(
 ) -> None:  # fmt: skip
     """Tracks span by span: only one span is in memory."""
     crop = read_config(run_dir).predict.crop
-    n_tracks = int(number.max(initial=-1)) + 1
 
     def parts() -> Iterator[tuple[Tracks, Poses | None]]:
         yield from _before(run_dir, card)
@@ -282,7 +281,7 @@ def _write_run_tracks(
             unique = _unique(run_dir, card, crop, *tracks.span)
             yield _tracks_from_crop(Tracks(tracks.poses, track), crop), unique
 
-    individuals = name_tracks(names, n_tracks)
+    individuals = column_names(run_dir, number, names)
     write_track_parts(path, parts(), skeleton=card.skeleton, individuals=individuals, scorer=scorer, key=TRACKS_KEY)
 
 
@@ -339,7 +338,7 @@ def _kinds(run_dir: Path, number: Int64[ndarray, "C"], names: Sequence[str]) -> 
     shown = [c for c in range(len(info.track)) if number[c] >= 0]
     if not info.kind[shown].any():
         return b""
-    columns = name_tracks(names, int(number.max()) + 1)
+    columns = column_names(run_dir, number, names)
     return json_bytes({
         columns[number[c]]: {
             "kind": TRACK_KINDS[info.kind[c]], "probability": round(float(info.probability[c]), 4),
@@ -419,6 +418,7 @@ def read_dlc_files(
 
 def _of_run(run_dir: Path, what: str, path: Path) -> DlcResult:
     card = read_card(run_dir)
+    names = card.individuals
     table: Poses | Tracks
     if what == "poses":
         table = read_spans(run_dir, "poses", Poses)
@@ -426,12 +426,12 @@ def _of_run(run_dir: Path, what: str, path: Path) -> DlcResult:
         table = read_tracks(run_dir, kind="tracklets" if what == "tracklets" else "tracks")
         if what == "tracks":
             number = _exported_tracks(run_dir, card)
+            names = column_names(run_dir, number, names)
             table = Tracks(table.poses, np.where(table.track >= 0, number[table.track], -1))
     unique = Poses.empty(table.span, 0)
     if card.skeleton.unique:
         unique = read_spans(run_dir, "unique", Poses)
-    names = name_tracks(card.individuals, table.n_tracks) if what == "tracks" and isinstance(table, Tracks) else ()
-    return DlcResult(table, unique, card.skeleton, names or card.individuals, _scorer(card), None, path)
+    return DlcResult(table, unique, card.skeleton, names, _scorer(card), None, path)
 
 
 def _read_tracks(path: Path, meta: Meta | None, frames: Span | None = None) -> DlcResult:

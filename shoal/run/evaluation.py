@@ -19,6 +19,7 @@ from shoal.io.dlc.project import read_project
 from shoal.io.dlc.results import name_tracks
 from shoal.io.dlc.results import read_tracks as read_dlc_tracks
 from shoal.io.overlay import draw_labels
+from shoal.run.edits import read_names
 from shoal.run.folder import fps_of, open_folder, read_animals, read_card
 from shoal.run.models import find_model
 from shoal.run.timeline import plot_identities, read_doubts
@@ -111,7 +112,7 @@ def evaluate_tracks(run_dir: Path, truth: Path, *, plot: bool = False) -> dict[s
     figures |= switch_figures(true, changes, fps=fps)
     scores = metrics.score_poses(true.poses, predicted.poses, ignore=ignore, mirror=card.skeleton.mirror)
     text = f"{report.sentence(scores, keypoints=card.skeleton.keypoints)}\n{report.tracking_sentence(figures)}"
-    seen = name_tracks(card.individuals, predicted.n_tracks)
+    seen = name_tracks(read_names(run_dir), predicted.n_tracks)
     animals = [row | {"name": names[int(row["animal"])]} for row in animal_figures(true, follows, changes, fps=fps)]
     files: list[str] = []
     if plot:

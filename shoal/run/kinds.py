@@ -20,6 +20,7 @@ from shoal.stages import associate as associating
 from shoal.stages import classify as classifying
 from shoal.stages import stitch as stitching
 from shoal.stages.classify import ANIMAL, REFLECTION
+from shoal.stages.constraints import Links, kinds_of_pieces
 from shoal.types import TRACK_KINDS, Decisions, TrackInfo, Tracks
 
 log = logging.getLogger(__name__)
@@ -30,12 +31,12 @@ Solve = Callable[[Callable[[], Iterator[Tracks]], StitchConfig], tuple[Int64[nda
 """Tracklets (called twice) and settings -> the track of each tracklet, and the decisions."""
 
 
-def track_prints(config: RunConfig, assembled: str) -> tuple[str, str, str, str]:
-    """Fingerprints of associate, classify, reid (empty = not used) and stitch."""
+def track_prints(config: RunConfig, assembled: str, edited: str = "") -> tuple[str, str, str, str]:
+    """Fingerprints of associate, classify, reid (empty = not used) and stitch; ``edited``: of the edits, if any."""
     linked = fingerprint("associate", associating.VERSION, config.associate, inputs=[assembled])
     known = fingerprint("classify", classifying.VERSION, config.classify, inputs=[linked])
     seen = reid_print(config, linked)
-    inputs = [known, seen] if seen else [known]
+    inputs = [known, *filter(None, (seen, edited))]
     return linked, known, seen, fingerprint("stitch", stitching.VERSION, config.stitch, inputs=inputs)
 
 
@@ -63,21 +64,28 @@ def classify_run(run_dir: Path, config: RunConfig, expected: str, linked: str) -
 
 
 def stitch_kinds(
-    run_dir: Path, config: RunConfig, tracklets: Callable[[], Iterator[Tracks]], solve: Solve
+    run_dir: Path,
+    config: RunConfig,
+    tracklets: Callable[[], Iterator[Tracks]],
+    solve: Solve,
+    *,
+    links: Links | None = None,
 ) -> tuple[Int64[ndarray, "T"], Decisions]:
     """Animals joined with animals only, reflections with reflections, numbered after all animals; duplicates with none.
 
     Also writes ``track_info.npz``. Where the count of animals is to be exact but so many were never seen at once,
-    the count must mean reflections, too (projects that label them): it is taken as the most there can be.
+    the count must mean reflections, too (projects that label them): it is taken as the most there can be. With
+    ``links`` tracklets are those that edits have cut, and what edits name is an animal.
     """
     info = load_table(run_dir / TRACKLET_KINDS, TrackInfo)
+    info = kinds_of_pieces(info, links, ANIMAL) if links else info
     reflected = info.kind == REFLECTION
     if (info.kind == ANIMAL).all():
         number, joins = solve(tracklets, config.stitch)
     else:
         counted = config.stitch
         if reflected.any() and counted.count == "exact":
-            at_once = classifying.most_at_once(lambda: each_span(run_dir, kind="tracklets"), info, ANIMAL)
+            at_once = classifying.most_at_once(tracklets, info, ANIMAL)
             if at_once < counted.n_animals:
                 log.info(
                     "%s: %d animals asked for, %d seen at once beside their reflections: the count is taken as the "

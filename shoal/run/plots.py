@@ -15,7 +15,8 @@ from shoal.io.artifacts import write_atomic
 from shoal.io.dlc.pose_table import SINGLE
 from shoal.io.dlc.results import read_tracks_file
 from shoal.io.overlay import color_of, map_colors
-from shoal.run.folder import fps_of, open_folder, read_animals, read_card
+from shoal.run.edits import read_names
+from shoal.run.folder import fps_of, open_folder, read_animals
 from shoal.types import Tracks
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def plot_run(run_dir: Path, dest: Path | None = None) -> list[Path]:
     Raises:
         ArtifactError: not tracked yet.
     """
-    about, names, tracks = open_folder(run_dir), read_card(run_dir).individuals, read_animals(run_dir)
+    about, names, tracks = open_folder(run_dir), read_names(run_dir), read_animals(run_dir)
     folder = Path(dest or run_dir / "export")
     size = (about["width"], about["height"])
     return [

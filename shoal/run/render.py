@@ -20,6 +20,7 @@ from shoal.io.canvas import Canvas, copy_picture, picture_canvas
 from shoal.io.overlay import Draw, detection_drawer, draw_clock, track_drawer, unique_drawer
 from shoal.io.stream import ordered_map, prefetch
 from shoal.io.video import VideoInfo, VideoWriter, decode
+from shoal.run.edits import read_names
 from shoal.run.folder import (
     base_name,
     find_video,
@@ -213,7 +214,7 @@ def run_drawer(run_dir: Path, config: RenderConfig, info: VideoInfo) -> Draw:
             drawers = [detection_drawer(table, config, skeleton=card.skeleton, size=size)]
         else:
             drawers = [
-                track_drawer(table, config, skeleton=card.skeleton, edges=edges, names=card.individuals, size=size)
+                track_drawer(table, config, skeleton=card.skeleton, edges=edges, names=read_names(run_dir), size=size)
             ]
         if unique is not None:
             drawers.append(unique_drawer(within(unique, span), config, skeleton=card.skeleton, size=size))

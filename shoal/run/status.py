@@ -14,6 +14,7 @@ from shoal.io.dlc.config_file import read_config as read_dlc_config
 from shoal.io.dlc.pose_table import split_path
 from shoal.io.dlc.project import find_videos
 from shoal.io.video import probe, promised_frames
+from shoal.run.edits import edits_print
 from shoal.run.folder import SUFFIX, folders_of, open_folder, plan_spans, read_card, read_config, read_part
 from shoal.run.kinds import track_prints
 from shoal.run.plan import Part, adjoining, looked_at, missing
@@ -123,7 +124,7 @@ def _status(run_dir: Path) -> Row:
     try:
         card, config, all_spans = read_card(run_dir), read_config(run_dir), plan_spans(run_dir)
         part = read_part(run_dir)
-        prints = fingerprints(about["identity"], card, config, part)
+        prints, edited = fingerprints(about["identity"], card, config, part), edits_print(run_dir)
     except ShoalError as error:
         return row | {"state": "damaged", "why": error.message}
     left = missing(all_spans, lambda span: is_done(run_dir, "assemble", prints.assemble, span))
@@ -142,7 +143,7 @@ def _status(run_dir: Path) -> Row:
     seconds, frames = sum(s for _, s in timed), _n_frames([span for span, _ in timed], part)
     row["seconds"] = round(seconds, 1)
     row["seconds_left"] = 0.0 if not left else round(n_left * seconds / frames, 1) if frames else None
-    is_tracked = not left and is_done(run_dir, "stitch", track_prints(config, prints.assemble)[-1])
+    is_tracked = not left and is_done(run_dir, "stitch", track_prints(config, prints.assemble, edited)[-1])
     row["state"] = "unfinished" if left else "tracked" if is_tracked else "analyzed"
     if is_tracked and (entry := read_entry(run_dir, "stitch")):
         row["tracks"] = entry["counts"]["tracks"]

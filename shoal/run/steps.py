@@ -31,12 +31,12 @@ from shoal.io.artifacts import (
 )
 from shoal.io.stopping import stop_requests
 from shoal.io.video import VideoInfo, frame_at, probe
+from shoal.run.edits import apply_edits, edits_print, write_names
 from shoal.run.engine import Engine, load_engine
 from shoal.run.folder import (
     TRACK_INFO,
     TrackColumn,
     claim_folder,
-    each_span,
     open_folder,
     plan_spans,
     read_card,
@@ -44,7 +44,6 @@ from shoal.run.folder import (
     read_info,
     read_part,
     read_spans,
-    read_tracks,
     table_path,
     write_card,
     write_config,
@@ -171,7 +170,7 @@ def track(run_dir: Path, config: RunConfig | None = None, *, on_progress: OnProg
             hint=f"`shoal analyze {about['path']}` finishes it",
         )
     write_config(run_dir, config)
-    linked, known, looks, joined = track_prints(config, prints.assemble)
+    linked, known, looks, joined = track_prints(config, prints.assemble, edits_print(run_dir))
     if is_done(run_dir, "associate", linked) and is_done(run_dir, "stitch", joined):
         return run_dir
     with working(run_dir, "track"):
@@ -381,19 +380,20 @@ def _halfway(run_dir: Path, config: RunConfig, expected: str) -> Halfway | None:
 def _stitch(run_dir: Path, config: RunConfig, all_spans: Sequence[Span], expected: str, known: str) -> None:
     """Tracks from what two passes over the tracklets say; then their numbers span by span."""
     began, part = time.perf_counter(), read_part(run_dir)
+    edited = apply_edits(run_dir)
 
     def tracklets_by_look() -> Iterator[Tracks]:
-        for tracklets in each_span(run_dir, kind="tracklets"):
+        for tracklets in edited.tracklets(run_dir):
             yield Tracks(by_look(tracklets.poses, part), tracklets.track)
 
     evidence = read_evidence(run_dir, config)
     number, joins = stitch_kinds(
-        run_dir, config, tracklets_by_look, lambda parts, counted: stitching.solve(parts, evidence, counted)
-    )
+        run_dir, config, tracklets_by_look,
+        lambda parts, counted: stitching.solve(parts, evidence, counted, links=edited.links), links=edited.links,
+    )  # fmt: skip
     joins = by_frame(joins, part)
-    outputs: list[Path] = [run_dir / TRACK_INFO]
-    for span in all_spans:
-        tracklets = read_tracks(run_dir, kind="tracklets", start=span[0], stop=span[1])
+    outputs: list[Path] = [run_dir / TRACK_INFO, *write_names(run_dir, edited, number)]
+    for span, tracklets in zip(all_spans, edited.tracklets(run_dir), strict=True):
         column = TrackColumn(stitching.relabel(tracklets, number).track, span)
         outputs.append(_save_column(run_dir, "tracks", column))
     outputs.append(run_dir / "decisions.npz")
@@ -403,9 +403,12 @@ def _stitch(run_dir: Path, config: RunConfig, all_spans: Sequence[Span], expecte
     # a number beyond the animals that there are at most is a tracklet that fits none of them
     limit = config.stitch.n_animals if config.stitch.count != "unknown" and config.stitch.n_animals else len(number)
     counts = {"tracks": int((found < limit).sum()), "leftovers": int((found >= limit).sum()), "decisions": len(joins)}
+    said = {"edits": len(edited.kept), "edits_left_out": edited.left_out} if edited.kept or edited.left_out else {}
+    for n, why in edited.left_out:
+        log.warning("%s: edit %d is left out: %s", run_dir.name, n, why)
     write_entry(
         run_dir, "stitch", fingerprint=expected, outputs=outputs, inputs={"classify": known},
-        seconds=time.perf_counter() - began, counts=counts,
+        seconds=time.perf_counter() - began, counts=counts | said,
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ Journal 1970, is the classic of such exchanges).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import combinations, pairwise
 from typing import Any
 
@@ -47,6 +48,8 @@ def exchange(
     evidence: Evidence,
     model: tuple[Any, ...],
     max_gap: int,
+    *,
+    allowed: Callable[[list[int], list[int]], bool] | None = None,
 ) -> dict[tuple[int, int], float]:
     """Improve paths in place; none is emptied.
 
@@ -57,6 +60,7 @@ def exchange(
         evidence: appearance.
         model: the arguments of ``join_cost`` from ``xy`` on, without evidence.
         max_gap: frames a gap may last; 0 = no limit.
+        allowed: whether two paths may come out of an exchange; None = any.
 
     Returns:
         margins of the paths' joins, starts and ends by pair of positions (-1 = beginning or end): what the best other
@@ -80,8 +84,10 @@ def exchange(
             gain, (i, k, i2, k2), *_ = look(x, y)
             if gain > 1e-6:
                 a, b = paths[x], paths[y]
-                paths[x], paths[y] = a[:i] + b[k:k2] + a[i2:], b[:k] + a[i:i2] + b[k2:]
-                changed |= {x, y}
+                new = a[:i] + b[k:k2] + a[i2:], b[:k] + a[i:i2] + b[k2:]
+                if allowed is None or allowed(*new):
+                    paths[x], paths[y] = new
+                    changed |= {x, y}
         if not changed:
             break
     margin: dict[tuple[int, int], float] = {}

@@ -2,7 +2,8 @@
 
 Costs are natural log odds. Covering a tracklet earns by its rows; joining two costs the negative log odds
 that one continues the other, by a motion model learned from this video's own tracklets, less the
-``Evidence`` of appearance; starting or ending a track in mid-view costs. One path = one animal.
+``Evidence`` of appearance; starting or ending a track in mid-view costs. One path = one animal. What edits say is kept
+in any case: tracklets are cut for it (``stages/constraints.py``), and paths exchange their ends (``stages/repair.py``).
 """
 
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false, reportUnknownMemberType=false
@@ -21,13 +22,15 @@ from numpy import ndarray
 from scipy.optimize import linear_sum_assignment
 
 from shoal.config.stitch import StitchConfig
+from shoal.stages.constraints import Links, bind, decisions_of_tracklets, evidence_of_pieces, split
 from shoal.stages.evidence import log_odds
 from shoal.stages.exchange import exchange, looks_of
 from shoal.stages.motion import Motion, learn_motion
+from shoal.stages.repair import Costs, keep_constraints, may_be
 from shoal.stages.survey import Nodes, Parts, survey
-from shoal.types import DECISION_KINDS, DECISION_REASONS, Decisions, Evidence, Span, Tracks
+from shoal.types import DECISION_KINDS, DECISION_REASONS, Constraints, Decisions, Evidence, Span, Tracks
 
-VERSION = 3
+VERSION = 4
 
 MAX_WEIGHED = 2_000_000  # pairs that a weight function is asked about, over all tracklets
 MAX_LOOKED = 4000  # later tracklets considered per tracklet, nearest in time first
@@ -35,6 +38,7 @@ JUMP_COST = 8.0  # nats: odds of 1 : 3000 that an animal turns up just anywhere
 EDGE_BODIES = 0.5  # this close to the outermost centres seen, in body lengths, is the edge of the view
 VIDEO_EDGE = 3  # frames from the video's first or last that still count as them
 NO_LIMIT = np.iinfo(np.int64).max
+HELD = 1e4  # nats: that somebody joined or named a tracklet is worth more than any rows, so it is on a path
 
 Joins = tuple[Int64[ndarray, "J"], Int64[ndarray, "J"], Float64[ndarray, "J"]]
 """Source and target position in ``Nodes``, and the cost."""
@@ -47,7 +51,12 @@ Price = Callable[[Any, Any], Float64[ndarray, "J"]]
 
 
 def stitch(
-    tracklets: Tracks, evidence: Evidence | None, config: StitchConfig, *, weight: Weight | None = None
+    tracklets: Tracks,
+    evidence: Evidence | None,
+    config: StitchConfig,
+    *,
+    constraints: Constraints | None = None,
+    weight: Weight | None = None,
 ) -> tuple[Tracks, Decisions]:
     """Join tracklets into tracks.
 
@@ -56,12 +65,15 @@ def stitch(
         evidence: who looks like whom, added to motion; None = motion alone. The tracks that are cheapest by pairs then
             exchange their parts while that fits what whole tracks look like better (``stages/exchange.py``).
         config: the count of animals and the costs.
+        constraints: what edits say, kept in any case; exact if the cheapest paths keep to it, else see
+            ``stages/repair.py``. Rows that are there but no animals are in no track.
         weight: the cost of a join in place of the motion model's (DLC's ``weight_func``).
 
     Returns:
         The same rows with track numbers: animals first, by first frame, then tracklets that fit nowhere,
         from ``n_animals`` (if given) on; and a row for every join, every start and end of an animal
-        inside the video, every leftover. ``source`` and ``target`` are tracklet numbers.
+        inside the video, every leftover. ``source`` and ``target`` are tracklet numbers. Margins are those of the
+        cheapest paths without constraints; joins that follow from these have none.
 
     >>> from shoal.types import Poses
     >>> xy = np.zeros((6, 3, 2), np.float32) + np.array([0, 1, 2, 5, 6, 7])[:, None, None]
@@ -70,32 +82,43 @@ def stitch(
     >>> tracks.track.tolist(), len(decisions)
     ([0, 0, 0, 0, 0, 0], 1)
     """
-    number, decisions = solve(lambda: (tracklets,), evidence, config, weight=weight)
-    return relabel(tracklets, number), decisions
+    links = bind(lambda: (tracklets,), constraints) if constraints is not None and len(constraints) else None
+    pieces = split(tracklets, links) if links else tracklets
+    number, decisions = solve(lambda: (pieces,), evidence, config, links=links, weight=weight)
+    return relabel(pieces, number), decisions
 
 
 def solve(
-    parts: Parts, evidence: Evidence | None, config: StitchConfig, *, weight: Weight | None = None
+    parts: Parts,
+    evidence: Evidence | None,
+    config: StitchConfig,
+    *,
+    links: Links | None = None,
+    weight: Weight | None = None,
 ) -> tuple[Int64[ndarray, "T"], Decisions]:
     """As ``stitch``, of tracklets that come in adjoining spans: only one is in memory, and spans do not matter.
 
     Args:
-        parts: gives the spans in order; called twice.
-        evidence: as in ``stitch``.
+        parts: gives the spans in order, cut by ``constraints.split`` if there are links; called twice.
+        evidence: as in ``stitch``, about tracklets as they were before they were cut.
         config: as in ``stitch``.
+        links: constraints, from ``constraints.bind``.
         weight: as in ``stitch``.
 
     Returns:
-        The track of each tracklet number, -1 = none; ``relabel`` applies it to each span. The decisions.
+        The track of each tracklet (or piece), -1 = none, which ``relabel`` applies to each span. The decisions.
     """
     known = survey(parts)
+    evidence = evidence_of_pieces(evidence, links) if links else evidence
     nodes = known.nodes
     if not len(nodes.number):
         return np.full(known.n_tracklets, -1), Decisions.empty(known.span)
     motion = learn_motion(known)
     gain = _gains(nodes, config)
     ends = _end_costs(nodes, motion, known.span, config)
-    usable = nodes.n >= config.min_length
+    held, animal, apart = _held(nodes, links)
+    gain = gain + HELD * held
+    usable = (nodes.n >= config.min_length) | held | (_is_cut(nodes, links) if links else False)
     if usable.sum() < (config.n_animals if config.count == "exact" else 1):
         usable[:] = True
     chosen = np.flatnonzero(usable)
@@ -103,13 +126,71 @@ def solve(
     following, *found = _solve(gain[chosen], ends[chosen], joins, config)
     paths = _paths(following, chosen)
     margin = _margins_of_steps(following, chosen, *found)
-    if evidence is not None and evidence.weight.any() and weight is None:
-        margin |= exchange(paths, nodes, ends, evidence, _model(nodes, motion, build=False), config.max_gap)
     price, odds = _price(nodes, motion, weight), _odds(nodes, evidence)
-    margin |= _insert(paths, nodes, lambda a, b: price(a, b) - odds(a, b), gain, config)
-    paths.sort(key=lambda path: (nodes.first[path[0]], nodes.number[path[0]]))
-    decisions = _decisions(known.span, nodes, paths, price, odds, ends, margin, config)
+
+    def total(a: Any, b: Any) -> Float64[ndarray, "J"]:
+        return price(a, b) - odds(a, b)
+
+    has_looks = evidence is not None and bool(evidence.weight.any()) and weight is None
+    said: dict[tuple[int, int], float] = {}
+    if links:
+        before, on_path = _steps(paths), {i for path in paths for i in path}
+        paths += [[int(i)] for i in np.flatnonzero(held) if int(i) not in on_path]
+        order = np.lexsort((joins[1], joins[0]))
+        likely = (chosen[joins[0][order]], chosen[joins[1][order]], joins[2][order])
+        most = _most(len(gain), config)
+        costs = Costs(nodes.first, nodes.last, ends, *likely, total, config.max_gap or NO_LIMIT, most, HELD)
+        paths = keep_constraints(paths, animal, apart, costs, improve=not has_looks)
+        said = dict.fromkeys(_steps(paths) - before, np.nan)
+    if evidence is not None and has_looks:
+        model = _model(nodes, motion, build=False)
+        margin |= exchange(paths, nodes, ends, evidence, model, config.max_gap, allowed=may_be(animal, apart))
+    margin |= _insert(paths, nodes, total, gain, config, (animal, apart))
+    paths = _in_order(paths, nodes, gain, config)
+    said |= {(i, j): 1.0 for i, j in _steps(paths) if animal[i] == animal[j] >= 0}
+    decisions = _decisions(known.span, nodes, paths, price, odds, ends, margin, said, config)
+    decisions = decisions_of_tracklets(decisions, links) if links else decisions
     return _numbers(known.n_tracklets, nodes, paths, config), decisions
+
+
+def _held(nodes: Nodes, links: Links | None) -> tuple[Bool[ndarray, "C"], Int64[ndarray, "C"], Bool[ndarray, "G G"]]:
+    """Tracklets that somebody joined or named; the animal of each, -1 = any; which animals are two."""
+    animal = np.full(len(nodes.number), -1)
+    if links is None:
+        return np.zeros(len(animal), np.bool_), animal, np.zeros((0, 0), np.bool_)
+    position = np.full(int(max(nodes.number.max(), links.piece.max(initial=0))) + 1, -1)
+    position[nodes.number] = np.arange(len(animal))
+    there = position[links.piece] >= 0
+    animal[position[links.piece[there]]] = links.animal[there]
+    n = np.bincount(animal[animal >= 0], minlength=len(links.names))
+    wanted = np.array([bool(name) for name in links.names], np.bool_) | (n > 1)
+    apart = np.zeros((len(wanted), len(wanted)), np.bool_)
+    apart[links.apart[:, 0], links.apart[:, 1]] = apart[links.apart[:, 1], links.apart[:, 0]] = True
+    return np.r_[wanted, False][animal], animal, apart
+
+
+def _is_cut(nodes: Nodes, links: Links) -> Bool[ndarray, "C"]:
+    """Is it a piece of a tracklet that was cut?"""
+    return np.isin(links.tracklet[nodes.number], links.cut_tracklet)
+
+
+def _steps(paths: list[list[int]]) -> set[tuple[int, int]]:
+    return {step for path in paths for step in pairwise(path)}
+
+
+def _most(n: int, config: StitchConfig) -> int:
+    """Paths that there may be."""
+    return config.n_animals if config.count != "unknown" and config.n_animals > 0 else n
+
+
+def _in_order(
+    paths: list[list[int]], nodes: Nodes, gain: Float64[ndarray, "C"], config: StitchConfig
+) -> list[list[int]]:
+    """Paths by first frame; those beyond the count, which only edits can make necessary, come last."""
+    most = _most(len(gain), config)
+    rank = {id(path): -sum(float(gain[i]) for i in path) for path in paths}
+    best = {id(path) for path in sorted(paths, key=lambda path: rank[id(path)])[:most]}
+    return sorted(paths, key=lambda path: (id(path) not in best, nodes.first[path[0]], nodes.number[path[0]]))
 
 
 def relabel(tracklets: Tracks, number: Int64[ndarray, "T"]) -> Tracks:
@@ -243,7 +324,7 @@ def _solve(
     from shoal.stages.kernels.stitch import cheapest_paths, path_margins
 
     limited = config.count != "unknown" and config.n_animals > 0
-    most = config.n_animals if limited else len(gain)
+    most = _most(len(gain), config)
     is_exact = limited and config.count == "exact"
     problem = (gain, ends[:, 0].copy(), ends[:, 1].copy(), *joins)
     following, paid = cheapest_paths(*problem, most, not is_exact)
@@ -279,12 +360,18 @@ def _paths(following: Int64[ndarray, "C"], chosen: Int64[ndarray, "C"]) -> list[
 
 
 def _insert(
-    paths: list[list[int]], nodes: Nodes, price: Price, gain: Float64[ndarray, "C"], config: StitchConfig
+    paths: list[list[int]],
+    nodes: Nodes,
+    price: Price,
+    gain: Float64[ndarray, "C"],
+    config: StitchConfig,
+    limits: tuple[Int64[ndarray, "C"], Bool[ndarray, "G G"]],
 ) -> dict[tuple[int, int], float]:
     """Put tracklets that are on no path into the gaps of paths where they fit, in place, in order of time.
 
     All that start in the same frame compete in one assignment. A tracklet fits where the odds that it continues
-    its predecessor and is continued by its successor, against those two following each other, pay.
+    its predecessor and is continued by its successor, against those two following each other, pay. ``limits``: the
+    animal of each tracklet, and which animals are two and cannot be on one path.
 
     Returns:
         margins of the joins made here: what the next best place, or none, would have cost more.
@@ -301,6 +388,10 @@ def _insert(
         group = free[begin:end]
         cost, place = _insertion_costs(paths, group, nodes, price, config)
         cost -= gain[group, None]
+        animal, apart = limits
+        for row in np.flatnonzero(animal[group] >= 0):
+            foes = apart[animal[group[row]]]
+            cost[row, [bool(foes[animal[p]][animal[p] >= 0].any()) for p in paths]] = np.inf
         i, p = linear_sum_assignment(np.minimum(cost, 0.0))
         for row, path in zip(i, p, strict=True):
             if cost[row, path] < 0:
@@ -353,6 +444,7 @@ def _decisions(
     odds: Price,
     ends: Float64[ndarray, "C 2"],
     margin: dict[tuple[int, int], float],
+    said: dict[tuple[int, int], float],
     config: StitchConfig,
 ) -> Decisions:
     """Every join, every start and end that is not the video's, every leftover.
@@ -365,9 +457,10 @@ def _decisions(
         odds: what evidence takes off the cost of a join.
         ends: cost of starting and of ending at each node.
         margin: by pair of positions, -1 = beginning or end.
+        said: joins that edits ask for (1) or that follow from these (NaN), by pair of positions.
         config: the costs.
     """
-    found: list[tuple[str, str, int, int, int, int, float, float]] = []
+    found: list[tuple[str, str, int, int, int, int, float, float, float]] = []
     inside = ~_at_video_edge(nodes, span)
     first, last, number = nodes.first.tolist(), nodes.last.tolist(), nodes.number.tolist()
     for path in paths:
@@ -377,22 +470,22 @@ def _decisions(
         for i, j, motion, extra in steps:
             is_dear = motion - extra > ends[i, 1] + ends[j, 0]
             why = "count" if is_dear else "appearance" if extra > max(0.0, -motion) else "motion"
+            why = "edit" if (i, j) in said else why
             found.append(("join", why, first[j], number[i], number[j], first[j] - last[i] - 1, motion - extra,
-                          margin.get((i, j), np.nan)))  # fmt: skip
+                          margin.get((i, j), np.nan), said.get((i, j), np.nan)))  # fmt: skip
         for side, name, i in ((0, "start", path[0]), (1, "end", path[-1])):
             if inside[i, side]:
                 why = "border" if ends[i, side] < config.appear_cost else "count"
                 source, target, frame = (number[i], -1, last[i]) if side else (-1, number[i], first[i])
                 sure = margin.get((i, -1) if side else (-1, i), np.nan)
-                found.append((name, why, frame, source, target, 0, float(ends[i, side]), sure))
+                found.append((name, why, frame, source, target, 0, float(ends[i, side]), sure, np.nan))
     on_path = {i for path in paths for i in path}
     left = [i for i in range(len(number)) if i not in on_path]
-    found += [("start", "leftover", first[i], -1, number[i], 0, np.nan, np.nan) for i in left]
+    found += [("start", "leftover", first[i], -1, number[i], 0, np.nan, np.nan, np.nan) for i in left]
     found.sort(key=lambda row: (row[2], row[0], row[3], row[4]))
     if not found:
         return Decisions.empty(span)
-    kind, reason, frame, source, target, gap, cost, sure = (np.array(c) for c in zip(*found, strict=True))
+    kind, reason, frame, source, target, gap, cost, sure, known = (np.array(c) for c in zip(*found, strict=True))
     kinds = np.array([DECISION_KINDS.index(k) for k in kind])
     reasons = np.array([DECISION_REASONS.index(r) for r in reason])
-    unknown = np.full(len(found), np.nan)
-    return Decisions(kinds, frame, source, target, gap, cost, sure, unknown, reasons, span)
+    return Decisions(kinds, frame, source, target, gap, cost, sure, known, reasons, span)

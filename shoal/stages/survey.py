@@ -212,6 +212,7 @@ def _starts(track: Int64[ndarray, "m"]) -> Int64[ndarray, "c"]:
 def _count(parts: Parts) -> _Count:
     """Rows, ends and gapless runs of each tracklet."""
     n = first = full = last = np.zeros(0, np.int64)
+    place = np.zeros((0, 2))
     runs: list[ndarray] = []
     span, n_keypoints = None, 0
     for part in parts():
@@ -222,7 +223,10 @@ def _count(parts: Parts) -> _Count:
         begin = _starts(track)
         here = track[begin]
         index = np.arange(len(track)) - np.repeat(begin, np.diff(np.r_[begin, len(track)])) + n[track]
-        first[here] = np.where(n[here] == 0, frame[begin], first[here])
+        place = np.concatenate([place, np.zeros((len(n) - len(place), 2))])
+        fresh = n[here] == 0
+        place[here[fresh]] = mean_point(part.poses.xy[rows[begin[fresh]]].astype(np.float64))
+        first[here] = np.where(fresh, frame[begin], first[here])
         n[here] += np.diff(np.r_[begin, len(track)])
         last[here] = frame[np.r_[begin[1:], len(track)][: len(begin)] - 1]
         early = index < WINDOW
@@ -232,13 +236,15 @@ def _count(parts: Parts) -> _Count:
     if span is None:
         raise ValueError("survey: expected at least one span, got none")
     track, frame, length = np.concatenate(runs, axis=1)
-    order = np.lexsort((frame, track))
+    # tracklets of one frame are numbered by the order of animals in it, on which nothing may depend
+    order = np.lexsort((np.arange(len(n)), place[:, 0], place[:, 1], n, last, first))
+    start = np.empty(len(n), np.int64)
+    start[order] = np.cumsum(n[order]) - n[order]
+    order = np.lexsort((frame, start[track]))
     track, frame, length = track[order], frame[order], length[order]
     fresh = np.flatnonzero(np.r_[True, (np.diff(track) != 0) | (frame[1:] != frame[:-1] + length[:-1])][: len(track)])
     length = np.add.reduceat(length, fresh) if len(fresh) else length
-    return _Count(
-        n, first, full, last, np.cumsum(n) - n, np.cumsum(length) - length, frame[fresh], length, span, n_keypoints
-    )
+    return _Count(n, first, full, last, start, np.cumsum(length) - length, frame[fresh], length, span, n_keypoints)
 
 
 def _end_windows(count: _Count) -> _Windows:
@@ -286,7 +292,8 @@ def _place(
     taken[track[begin]] += length
     poses = part.poses
     placed = _Rows(count.begin[track] + index, index, track, poses.frame[rows], poses.xy[rows])
-    return placed, poses.score[rows].astype(np.float64), taken
+    order = np.argsort(placed.position, kind="stable")
+    return placed.keep(order), poses.score[rows[order]].astype(np.float64), taken
 
 
 def _still_needed(rows: _Rows, count: _Count, stop: int) -> Bool[ndarray, "m"]:
@@ -340,5 +347,5 @@ def _nodes(
         known, count.first[known], count.last[known], count.n[known], score[known], *ends,
         build[known], variance[known],
     )  # fmt: skip
-    order = np.lexsort((known, count.first[known]))
+    order = np.lexsort((count.begin[known], count.first[known]))
     return Nodes(*(column[order] for column in columns))

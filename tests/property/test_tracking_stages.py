@@ -269,6 +269,18 @@ def test_stitching_of_spans_is_that_of_the_whole(make, seed):
     assert bytes_of(decisions) == bytes_of(expected)
 
 
+@quick
+@given(seeds)
+def test_tracks_do_not_depend_on_the_order_of_animals_in_a_frame(seed):
+    """What was learned of shapes did: pairs of rows were compared in the order of tracklet numbers."""
+    rng = np.random.default_rng(seed)
+    poses = some_poses(rng)
+    other, order = shuffled(poses, rng)
+    config = config_of(rng)
+    tracks = [stitch(associate(table, AssociateConfig())[0], None, config)[0].track for table in (poses, other)]
+    assert same_partition(tracks[1], tracks[0][order])
+
+
 def check_tracks(tracks: Tracks, tracklets: Tracks, config: StitchConfig) -> None:
     np.testing.assert_array_equal(tracks.poses.item, tracklets.poses.item)
     np.testing.assert_array_equal(tracks.track >= 0, tracklets.track >= 0)

@@ -9,6 +9,7 @@ import numpy as np
 from numba import njit
 
 from shoal.stages.evidence import LIMIT
+from shoal.stages.kernels.heap import pop, push
 
 TAIL = 2.0  # degrees of freedom of the Student t errors: animals startle
 TURN = 0.3  # error per frame of gap, as a share of the change of velocity
@@ -195,7 +196,7 @@ def candidates(first, last, max_gap, max_joins, max_looked, model):
         for i in range(n):
             least_error = min(least_error, 2 * build_variance[i, q])
         most_gain += 0.5 * np.log1p(2 * between[q] / least_error)
-    if look_weight.max() > 0:
+    if (look_weight > 0).any():
         most_gain += LIMIT
     source = np.empty(n * max_joins, np.int64)
     target = np.empty(n * max_joins, np.int64)
@@ -271,36 +272,6 @@ def _build(reward, start_cost, end_cost, source, target, cost):
         head[a], price[a], is_open[a], reverse[a] = heads[k], prices[k], True, b
         head[b], price[b], reverse[b] = tails[k], -prices[k], a
     return arc_start, head, price, is_open, reverse
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def push(keys, items, size, key, item):
-    """Add to a binary heap held in two arrays (smaller to compile than numba's heapq); the new size."""
-    at = size
-    while at > 0 and keys[(at - 1) // 2] > key:
-        keys[at], items[at] = keys[(at - 1) // 2], items[(at - 1) // 2]
-        at = (at - 1) // 2
-    keys[at], items[at] = key, item
-    return size + 1
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def pop(keys, items, size):
-    """Take the smallest off the heap: its key, its item, the new size."""
-    top_key, top_item = keys[0], items[0]
-    size -= 1
-    key, item = keys[size], items[size]
-    at = 0
-    while 2 * at + 1 < size:
-        child = 2 * at + 1
-        if child + 1 < size and keys[child + 1] < keys[child]:
-            child += 1
-        if keys[child] >= key:
-            break
-        keys[at], items[at] = keys[child], items[child]
-        at = child
-    keys[at], items[at] = key, item
-    return top_key, top_item, size
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

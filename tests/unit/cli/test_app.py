@@ -43,7 +43,21 @@ def test_help_is_instant_and_loads_nothing_heavy():
 
 @pytest.mark.parametrize(
     "command",
-    ["", "check", "dataset", "train", "evaluate", "analyze", "track", "render", "export", "status", "run", "demo"],
+    [
+        "",
+        "check",
+        "dataset",
+        "train",
+        "evaluate",
+        "analyze",
+        "edit",
+        "track",
+        "render",
+        "export",
+        "status",
+        "run",
+        "demo",
+    ],
 )
 def test_every_command_has_help(monkeypatch, capsys, command):
     monkeypatch.setenv("COLUMNS", "200")

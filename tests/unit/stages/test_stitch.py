@@ -425,3 +425,10 @@ def test_eight_zebrafish_are_eight_tracks(shoal_data):
     print(f"idf1: {idf1:.4f}")
     # the labels leave out both fish where two touch, up to 13 frames: motion alone cannot settle all of these
     assert idf1 > 0.9
+
+
+def test_tracklets_that_are_all_too_short_are_leftovers_also_where_an_exact_count_of_none_is_given():
+    """The bound of the candidates was a maximum over no tracklet."""
+    tracklets = tracklets_of((0, glide((0, 0), (1, 0), 3)), (5, glide((5, 0), (1, 0), 3)), span=(0, 9))
+    tracks, _ = stitch(tracklets, None, StitchConfig(count="exact"))
+    assert sorted(of(tracks, tracklets)) == [0, 1]

@@ -22,10 +22,10 @@ from shoal.types import Detections, Poses, Tracks, select
 
 DIGESTS = {
     "assemble": (4, "d0028edbcd0e059d"),
-    "associate": (3, "da648ec8ccf3850c"),
+    "associate": (4, "da648ec8ccf3850c"),
     "classify": (1, "8a73bed1770a5c09"),
     "smooth": (1, "1d69780a537a79bc"),
-    "stitch": (3, "3ecb4c603c5e4090"),
+    "stitch": (4, "3ecb4c603c5e4090"),
     "sampling": (1, "2d3211a2547efc5b"),
 }
 """VERSION and digest of the integers in the result (floats differ in the last bit between processors)."""
