@@ -75,9 +75,8 @@ def name_pieces(seed: int) -> dict[str, Any]:
     first, last = (
         np.array([f(frame[early][tracklet == t]) for t in range(tracklet.max() + 1)]) for f in (np.min, np.max)
     )
-    together = (first[:, None] <= last) & (first <= last[:, None]) & ~np.eye(len(first), dtype=bool)
     began = time.perf_counter()
-    net, colour = learn_encoder(image[early], tracklet, together, config, torch.device("cpu"))
+    net, colour = learn_encoder(image[early], tracklet, first, last, config, torch.device("cpu"))
     train_s = time.perf_counter() - began
     vector = encode(net, torch.from_numpy(image), colour).numpy()
     fish_known = np.unique(fish)

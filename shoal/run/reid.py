@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +16,11 @@ from shoal.config.run import RunConfig
 from shoal.io.artifacts import drop_entry, fingerprint, load_table, save_table, write_entry
 from shoal.io.crops import crop_mask, crop_points, cut_crops
 from shoal.io.video import read_frames
-from shoal.run.folder import each_span, find_video, plan_spans, read_part, read_spans
+from shoal.run.folder import each_span, find_video, plan_spans, read_part, read_spans, read_tracks
 from shoal.stages import evidence as judging
 from shoal.stages import sampling
 from shoal.stages.align import lay, template_of
-from shoal.types import Crops, Embeddings, Evidence, OnProgress, Poses, Tracks, concatenate, no_progress, select
+from shoal.types import Crops, Embeddings, Evidence, OnProgress, Poses, concatenate, no_progress, select
 
 log = logging.getLogger(__name__)
 
@@ -86,13 +85,10 @@ def _learn(
     from shoal.models.reid import encode
     from shoal.training.reid import learn_encoder
 
-    numbers, own = np.unique(tracklet, return_inverse=True)  # tracklets without crops would only make a matrix larger
-    begin, end = first[numbers], last[numbers]
-    together = (begin[:, None] <= end) & (begin <= end[:, None]) & ~np.eye(len(numbers), dtype=bool)
     image = crops.image.copy()  # columns are read-only, and torch warns of such
     try:
         device = pick_device(config.compute)
-        net, colour = learn_encoder(image, own, together, config.reid, device, on_progress=on_progress)
+        net, colour = learn_encoder(image, tracklet, first, last, config.reid, device, on_progress=on_progress)
     except ValueError:
         return None
     vector = encode(net, torch.from_numpy(image), colour).numpy()
@@ -106,50 +102,53 @@ def _crops(
     run_dir: Path, config: ReidConfig, on_progress: OnProgress
 ) -> tuple[Crops, Int64[ndarray, "N"], Int64[ndarray, "T"], Int64[ndarray, "T"]]:
     """Crops of chosen rows, the tracklet of each, and the first and last frame of every tracklet."""
-    part, size = read_part(run_dir), (config.height, config.width)
+    part, size, all_spans = read_part(run_dir), (config.height, config.width), plan_spans(run_dir)
     template = template_of(_some_poses(run_dir))
     none = np.zeros(0, np.int64)
     if template is None:
         return Crops(none, none, np.zeros((0, *size, 3)), (part.start, part.stop)), none, none, none
     every = config.every * part.every
-    chosen, first, last = _choose(run_dir, template, config, every, part.start)
-    rows = chosen.poses
-    image = np.zeros((len(rows), *size, 3), np.uint8)
-    points = crop_points(template, size)
-    mask = crop_mask(template, size)
-    wanted, begin = np.unique(rows.frame, return_index=True)
-    bounds = dict(zip(wanted.tolist(), pairwise([*begin.tolist(), len(rows)]), strict=True))
-    stop = int(wanted[-1]) + 1 if len(wanted) else part.start
-    done = 0
-    with contextlib.closing(read_frames(find_video(run_dir).path, start=part.start, stop=stop, every=every)) as batches:
-        for batch in batches:
-            for frame, picture in zip(batch.frame.tolist(), batch.images, strict=True):
-                a, b = bounds.get(frame, (0, 0))
-                if a < b:
-                    image[a:b] = cut_crops(picture, lay(rows.xy[a:b].astype(np.float64), template, points), mask)
-            done = int(np.searchsorted(wanted, batch.frame[-1], side="right"))
-            on_progress("crops", done, len(wanted))
-    shown = image.any(axis=(1, 2, 3))  # frames that cannot be read show nothing
-    crops = Crops(rows.frame[shown], rows.item[shown], image[shown], rows.span)
-    return crops, chosen.track[shown].astype(np.int64), first, last
+    chosen, first, last = _choose(run_dir, template, config, every)
+    points, mask = crop_points(template, size), crop_mask(template, size)
+    video, found, tracklet, total = find_video(run_dir).path, list[Crops](), [none], sum(map(len, chosen))
+    for span, rows in zip(all_spans, chosen, strict=True):
+        picked = select(read_tracks(run_dir, kind="tracklets", start=span[0], stop=span[1]), rows)
+        poses, image = picked.poses, np.zeros((len(rows), *size, 3), np.uint8)
+        done = sum(map(len, found))
+        if len(rows):
+            begin = part.start + -(-(span[0] - part.start) // every) * every  # the first of the span that counts
+            frames = read_frames(video, start=begin, stop=int(poses.frame[-1]) + 1, every=every)
+            with contextlib.closing(frames) as batches:
+                for batch in batches:
+                    for frame, picture in zip(batch.frame, batch.images, strict=True):
+                        a, b = np.searchsorted(poses.frame, (frame, frame + 1))
+                        image[a:b] = cut_crops(picture, lay(poses.xy[a:b].astype(np.float64), template, points), mask)
+                    on_progress("crops", done + int(np.searchsorted(poses.frame, batch.frame[-1] + 1)), total)
+        shown = image.any(axis=(1, 2, 3))  # frames that cannot be read show nothing
+        found.append(Crops(poses.frame[shown], poses.item[shown], image[shown], span))
+        tracklet.append(picked.track[shown].astype(np.int64))
+    return concatenate(found), np.concatenate(tracklet), first, last
 
 
 def _choose(
-    run_dir: Path, template: Float64[ndarray, "K 2"], config: ReidConfig, every: int, start: int
-) -> tuple[Tracks, Int64[ndarray, "T"], Int64[ndarray, "T"]]:
-    """Rows worth a crop, and the first and last frame of every tracklet."""
-    parts: list[Tracks] = []
+    run_dir: Path, template: Float64[ndarray, "K 2"], config: ReidConfig, every: int
+) -> tuple[list[Int64[ndarray, "n"]], Int64[ndarray, "T"], Int64[ndarray, "T"]]:
+    """Rows of each span worth a crop, and the first and last frame of every tracklet."""
+    start = read_part(run_dir).start
+    rows, tracks = list[ndarray](), list[ndarray]()
     first, last = np.zeros(0, np.int64), np.zeros(0, np.int64)
     for tracklets in each_span(run_dir, kind="tracklets"):
         frame, track = tracklets.poses.frame, tracklets.track
-        kept = sampling.worth_a_crop(tracklets, template, config) & ((frame - start) % every == 0)
-        parts.append(select(tracklets, kept))
+        good = sampling.worth_a_crop(tracklets, template, config) & ((frame - start) % every == 0)
+        rows.append(np.flatnonzero(good))
+        tracks.append(track[good])
         more = max(tracklets.n_tracks - len(first), 0)
         first, last = np.r_[first, np.full(more, np.iinfo(np.int64).max)], np.r_[last, np.full(more, -1)]
         np.minimum.at(first, track[track >= 0], frame[track >= 0])
         np.maximum.at(last, track[track >= 0], frame[track >= 0])
-    usable = concatenate(parts)
-    return select(usable, sampling.thin_out(usable.track, config.max_crops)), first, last
+    kept = sampling.thin_out(np.concatenate(tracks), config.max_crops)
+    parts = np.split(kept, np.cumsum([len(r) for r in rows])[:-1])
+    return [r[k] for r, k in zip(rows, parts, strict=True)], first, last
 
 
 def _some_poses(run_dir: Path) -> Float64[ndarray, "M K 2"]:

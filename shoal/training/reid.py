@@ -35,7 +35,8 @@ LIGHT = 0.25  # likewise, in units of the spread of colours
 def learn_encoder(
     image: UInt8[ndarray, "N h w 3"],
     tracklet: Int64[ndarray, "N"],
-    together: Bool[ndarray, "T T"],
+    first: Int64[ndarray, "T"],
+    last: Int64[ndarray, "T"],
     config: ReidConfig,
     device: torch.device,
     *,
@@ -46,7 +47,8 @@ def learn_encoder(
     Args:
         image: crops, from ``io.crops``.
         tracklet: of each crop.
-        together: True for tracklets that are seen at the same time.
+        first: first frame of each tracklet.
+        last: last frames: tracklets that share a frame are two animals.
         config: steps, size, seed.
         device: where to train.
         on_progress: called with ("reid", steps done, steps).
@@ -59,8 +61,8 @@ def learn_encoder(
     """
     rng = np.random.default_rng(config.seed)
     torch.manual_seed(config.seed)
-    count = np.bincount(tracklet, minlength=len(together))
-    useful = (count >= MIN_CROPS) & (together & (count >= MIN_CROPS)).any(axis=1)
+    count = np.bincount(tracklet, minlength=len(first))
+    useful = _have_company(count >= MIN_CROPS, first, last)
     if not useful.any():
         raise ValueError("learn_encoder: expected tracklets that are seen at the same time, got none")
     order = np.argsort(tracklet, kind="stable")
@@ -72,11 +74,12 @@ def learn_encoder(
     optimizer = torch.optim.AdamW(net.parameters(), lr=RATE, weight_decay=DECAY)
     running = math.nan
     for step in range(config.steps):
-        picked = _pick(rng, count, useful, together)
+        picked = _pick(rng, count, useful, first, last)
         rows = np.concatenate([_some(rng, order[begin[t] : begin[t + 1]]) for t in picked])
         optimizer.param_groups[0]["lr"] = rates[step]
         batch = _varied(prepared(crops[rows].to(device), colour.to(device)), rng)
-        loss = _loss(net(batch), rows, np.repeat(picked, CROPS), together)
+        together = _share_frames(first[picked], last[picked])
+        loss = _loss(net(batch), rows, np.repeat(np.arange(len(picked)), CROPS), together)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -104,16 +107,34 @@ def _rate(share: float) -> float:
     return RATE * 0.5 * (1 + math.cos(math.pi * (share - WARM_UP) / (1 - WARM_UP)))
 
 
+def _have_company(
+    known: Bool[ndarray, "T"], first: Int64[ndarray, "T"], last: Int64[ndarray, "T"]
+) -> Bool[ndarray, "T"]:
+    """Which of the known tracklets share a frame with another known one: by counting, of very many tracklets too."""
+    begun = np.searchsorted(np.sort(first[known]), last, side="right")
+    over = np.searchsorted(np.sort(last[known]), first, side="left")
+    return known & (begun - over > 1)  # itself is one
+
+
+def _share_frames(first: Int64[ndarray, "n"], last: Int64[ndarray, "n"]) -> Bool[ndarray, "n n"]:
+    """Which tracklets are seen at the same time."""
+    return (first[:, None] <= last) & (first <= last[:, None]) & ~np.eye(len(first), dtype=bool)
+
+
 def _pick(
-    rng: np.random.Generator, count: Int64[ndarray, "T"], useful: Bool[ndarray, "T"], together: Bool[ndarray, "T T"]
+    rng: np.random.Generator,
+    count: Int64[ndarray, "T"],
+    useful: Bool[ndarray, "T"],
+    first: Int64[ndarray, "T"],
+    last: Int64[ndarray, "T"],
 ) -> Int64[ndarray, "n"]:
     """Tracklets of one batch: some by the root of their size, each with others that are seen at the same time."""
     share = np.sqrt(count) * useful
     picked: list[int] = []
     while len(picked) < min(TRACKLETS, int(useful.sum())):
         centre = int(rng.choice(len(share), p=share / share.sum()))
-        others = np.flatnonzero(together[centre] & useful)
-        others = rng.permutation(others)[: TRACKLETS // 2]
+        others = np.flatnonzero(useful & (first <= last[centre]) & (last >= first[centre]))
+        others = rng.permutation(others[others != centre])[: TRACKLETS // 2]
         picked += [t for t in (centre, *others.tolist()) if t not in picked]
     return np.array(picked[:TRACKLETS])
 
@@ -136,12 +157,12 @@ def _varied(crops: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 def _loss(
-    vectors: Tensor, rows: Int64[ndarray, "B"], tracklet: Int64[ndarray, "B"], together: Bool[ndarray, "T T"]
+    vectors: Tensor, rows: Int64[ndarray, "B"], tracklet: Int64[ndarray, "B"], together: Bool[ndarray, "n n"]
 ) -> Tensor:
     """Mean over pairs of one tracklet: log of how little they stand out among pairs of different animals."""
     alike = vectors @ vectors.T / TEMPERATURE
     same = (tracklet[:, None] == tracklet) & (rows[:, None] != rows)
-    other = together[tracklet[:, None], tracklet] & (tracklet[:, None] != tracklet)
+    other = together[tracklet[:, None], tracklet]
     positive = torch.from_numpy(same & other.any(axis=1)[:, None]).to(vectors.device)
     negative = torch.from_numpy(other).to(vectors.device)
     rest = torch.logsumexp(alike.masked_fill(~negative, -torch.inf), dim=1, keepdim=True)
