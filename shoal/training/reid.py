@@ -163,7 +163,7 @@ def _loss(
     alike = vectors @ vectors.T / TEMPERATURE
     same = (tracklet[:, None] == tracklet) & (rows[:, None] != rows)
     other = together[tracklet[:, None], tracklet]
-    positive = torch.from_numpy(same & other.any(axis=1)[:, None]).to(vectors.device)
+    positive = torch.from_numpy(same & other.any(axis=1, keepdims=True)).to(vectors.device)
     negative = torch.from_numpy(other).to(vectors.device)
     rest = torch.logsumexp(alike.masked_fill(~negative, -torch.inf), dim=1, keepdim=True)
     terms = F.softplus(torch.where(positive, rest - alike, torch.zeros_like(alike)))
