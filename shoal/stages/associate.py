@@ -4,7 +4,8 @@ SORT (Bewley et al., ICIP 2016: constant-velocity Kalman filter, one optimal ass
 three changes. A pair is joined only if exchanging it with another would clearly cost similarity; otherwise
 both tracklets end there and new ones begin, because a swap inside a tracklet cannot be mended later.
 While an animal's score is far below its usual one it gets a tracklet of its own: where bodies cross, such
-animals are often put together from two, and what follows them may be either.
+animals are often put together from two, and what follows them may be either. Where an animal turns up on
+top of a tracklet, the two may have been seen as one before, and the tracklet ends, too.
 And a pair further apart than the gate is still joined if nothing else is near: startled fish
 jump more than a body length in one frame.
 

@@ -159,6 +159,19 @@ def test_a_faint_ghost_on_an_animal_does_not_cut_it():
     assert len(set(tracks.track[animal == 0])) == 1
 
 
+@pytest.mark.parametrize(("offset", "is_cut"), [((14, 20), True), ((14, 60), False)])
+def test_a_tracklet_ends_where_a_second_animal_comes_out_of_it(offset, is_cut):
+    """Bug: two fish on top of each other were seen as one with a usual score, and the wrong one was followed."""
+    one, other = swim((100, 100), (2, 0), 40), swim(np.add((100, 100), offset), (2, 1), 40)
+    other[:20] = np.nan
+    poses, animal = poses_of(np.stack([one, other], axis=1))
+    tracks, decisions = associate(poses, AssociateConfig())
+    assert len(set(tracks.track[animal == 0])) == 1 + is_cut
+    assert reasons(decisions) == ["crossing"] * is_cut
+    assert decisions.frame.tolist() == [20] * is_cut
+    assert len(set(tracks.track[animal == 1])) == 1
+
+
 def test_tracklets_are_numbered_by_first_frame():
     xy = np.full((30, 3, 7, 2), np.nan)
     xy[20:, 0], xy[:10, 1], xy[10:, 2] = (
