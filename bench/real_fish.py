@@ -85,8 +85,13 @@ def _frames(tracks: Tracks, keep: np.ndarray) -> Tracks:
     return Tracks(Poses(p.frame, p.item, p.xy, p.confidence, p.score, span), picked.track)
 
 
-def run(folder: Path, *, before: int | None = None, overrides: tuple[str, ...] = ()) -> dict[str, float]:
-    """check, train, evaluate, analyze, render on a copy in ``folder``; figures and seconds of each step."""
+def run(
+    folder: Path, *, before: int | None = None, overrides: tuple[str, ...] = (), analysis: tuple[str, ...] = ()
+) -> dict[str, float]:
+    """check, train, evaluate, analyze, render on a copy in ``folder``; figures and seconds of each step.
+
+    ``overrides`` are settings of training, ``analysis`` more words for ``shoal analyze``.
+    """
     project = copy_project("zebrafish8_a", folder, before=before)
     settings = [part for value in ("dataset.train_fraction=1.0", *overrides) for part in ("--set", value)]
     seconds: dict[str, float] = {}
@@ -94,7 +99,7 @@ def run(folder: Path, *, before: int | None = None, overrides: tuple[str, ...] =
     trained, seconds["train"] = shoal("train", project, *settings)
     _, seconds["evaluate"] = shoal("evaluate", project)
     analyzed, seconds["analyze"] = shoal(
-        "analyze", trained["model"], project / "test_A.avi", "--dest", folder / "run", "--animals", "8"
+        "analyze", trained["model"], project / "test_A.avi", "--dest", folder / "run", "--animals", "8", *analysis
     )
     run_dir = Path(analyzed["runs"][0])
     exported, seconds["export"] = shoal("export", run_dir)

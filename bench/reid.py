@@ -4,7 +4,7 @@
 
 B  eight real fish (zebrafish8_a). named: looks are learned and fish enrolled by name on frames 0-189, then every
    50-frame piece after frame 270 is named by its looks alone, no motion and no exclusion. chain (full run only): pose,
-   tracklets and looks from shoal's own networks, trained on the 24 labelled frames; IDF1 with and without looks
+   tracklets and looks from shoal's own networks, trained on the 24 labelled frames; without looks: scripts/bench foundation --only B
 E  seconds and bytes of appearance on the aquarium's demo video (full run only)
 
 Bars A, C, D, F, G and H of the plan are not measured yet.
@@ -47,10 +47,8 @@ def bar_b(work: Path, args: argparse.Namespace) -> Bar:
     if not args.quick:
         from real_fish import run
 
-        figure["chain"] = {
-            name: run(work / name, overrides=(f"reid.use={name == 'looks'}",)) for name in ("motion", "looks")
-        }
-        holds &= figure["chain"]["looks"]["IDF1"] >= 0.95
+        figure["chain"] = run(work / "looks", analysis=("--reid",))
+        holds &= figure["chain"]["IDF1"] >= 0.95
     return {
         "figure": figure,
         "target": "named: >= .80 of pieces, 8 of 8 fish by vote; chain: IDF1 >= .95",
