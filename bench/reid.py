@@ -4,10 +4,9 @@
 
 B  eight real fish (zebrafish8_a). named: looks are learned and fish enrolled by name on frames 0-189, then every
    50-frame piece after frame 270 is named by its looks alone, no motion and no exclusion. chain (full run only): pose,
-   tracklets and looks from shoal's own networks, trained on the 24 labelled frames; without looks: scripts/bench foundation --only B
-E  seconds and bytes of appearance on the aquarium's demo video (full run only)
+   tracklets and looks from shoal's own networks, trained on the 24 labelled frames (without looks: bar B of foundation)
 
-Bars A, C, D, F, G and H of the plan are not measured yet.
+Bars A and C to H of the plan are not measured yet.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from command import real_data, shoal
+from command import real_data
 
 from shoal.config.reid import ReidConfig
 from shoal.io.crops import crop_mask, crop_points, cut_crops
@@ -119,20 +118,7 @@ def _unbroken(truth: Tracks, rows: Tracks) -> np.ndarray:
     return number
 
 
-def bar_e(work: Path, args: argparse.Namespace) -> Bar:
-    """What appearance costs on a video of 20 s with six fish."""
-    if args.quick:
-        return {"figure": None, "target": "full run only", "holds": True}
-    demo, _ = shoal("demo", "--dest", work / "demo", "--set", "reid.use=false")
-    run = Path(demo["run"])
-    _, plain = shoal("track", run, "--set", "stitch.max_joins=19")  # stitching alone
-    _, looks = shoal("track", run, "--reid")
-    size = {name: (run / name).stat().st_size for name in ("crops.npz", "embeddings.npz", "evidence.npz")}
-    figure = {"track_s": round(plain, 1), "with_looks_s": round(looks, 1), "bytes": size}
-    return {"figure": figure, "target": "stated", "holds": True}
-
-
-BARS = {"B": bar_b, "E": bar_e}
+BARS = {"B": bar_b}
 
 
 def main() -> int:
@@ -140,7 +126,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--peers", action="store_true", help="no peers are run yet")
-    parser.add_argument("--only", default=",".join(BARS), help="bars, e.g. B,E")
+    parser.add_argument("--only", default=",".join(BARS), help="bars, e.g. B")
     parser.add_argument("--json", type=Path, help="write the figures there")
     args = parser.parse_args()
     found: dict[str, Bar] = {}
