@@ -62,7 +62,7 @@ from shoal.types import Decisions, OnProgress, Poses, Span, Tracks, no_progress
 log = logging.getLogger(__name__)
 
 HALFWAY = ".associate.partial.npz"
-HALFWAY_S = 20.0  # of association that a kill costs at most; an hour of video (10 animals, 30 frames/s) takes a few
+HALFWAY_S = 20.0  # of association that a kill costs at most
 TABLES = ("detections", "unique", "poses", "appearance", "tracklets", "tracks", "manifest")
 
 

@@ -14,22 +14,6 @@ REACH = 12  # tracklets of either track that a piece taken from its middle may h
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def likeness(total, weight, square, odds):
-    """What one track's tracklets say about being one animal, nats: mean over pairs times their number less one.
-
-    Args:
-        total: (D,) sum of weighted vectors.
-        weight: sum of weights.
-        square: sum of squared weights times squared lengths of vectors, sum of squared weights.
-        odds: slope and offset.
-    """
-    norm = 0.0
-    for d in range(len(total)):
-        norm += total[d] * total[d]
-    return (odds[0] * (norm - square[0]) + odds[1] * (weight * weight - square[1])) / max(weight, 1.0)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
 def sums(path, looks):
     """(m + 1, D + 3) sums over the first 0 to m tracklets: weighted vectors, weights, the two squares."""
     look, weight = looks[0], looks[1]
@@ -49,10 +33,19 @@ def sums(path, looks):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def value_of(total, odds):
-    """``likeness`` of one row of ``sums``."""
+def likeness(total, odds):
+    """What one track's tracklets say about being one animal, nats: mean over pairs times their number less one.
+
+    Args:
+        total: (D + 3,) a row of ``sums``, or a difference of such.
+        odds: slope and offset.
+    """
     n = len(total) - 3
-    return likeness(total[:n], total[n], total[n + 1 :], odds)
+    norm = 0.0
+    for d in range(n):
+        norm += total[d] * total[d]
+    weight, lengths, squares = total[n], total[n + 1], total[n + 2]
+    return (odds[0] * (norm - lengths) + odds[1] * (weight * weight - squares)) / max(weight, 1.0)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -106,7 +99,7 @@ def best_exchange(a, b, first, last, ends, max_gap, looks, model):
     """
     m, n, odds = len(a), len(b), looks[2]
     of_a, of_b = sums(a, looks), sums(b, looks)
-    base = value_of(of_a[m], odds) + value_of(of_b[n], odds)
+    base = likeness(of_a[m], odds) + likeness(of_b[n], odds)
     dear_a, dear_b = np.full(m + 1, np.inf), np.full(n + 1, np.inf)
     best, place = -np.inf, (0, 0, 0, 0)
     lowest = 0
@@ -137,7 +130,7 @@ def best_exchange(a, b, first, last, ends, max_gap, looks, model):
                 cost -= with_piece(a, i, i2, b, k, k2, first, last, ends, max_gap, model)
                 cost -= with_piece(b, k, k2, a, i, i2, first, last, ends, max_gap, model)
                 moved = of_b[k2] - of_b[k] - of_a[i2] + of_a[i]
-                gain = cost + value_of(of_a[m] + moved, odds) + value_of(of_b[n] - moved, odds) - base
+                gain = cost + likeness(of_a[m] + moved, odds) + likeness(of_b[n] - moved, odds) - base
                 if not np.isfinite(gain):
                     continue
                 if gain > best:
