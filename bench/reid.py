@@ -61,7 +61,7 @@ def name_pieces(seed: int) -> dict[str, Any]:
     truth, _ = read_tracks(folder / "pseudo_tracks.h5")
     config = ReidConfig(seed=seed)
     template = template_of(truth.poses.xy.astype(np.float64))
-    rows = select(truth, worth_a_crop(truth, template, config))
+    rows = select(truth, worth_a_crop(truth.poses, template, config))
     began = time.perf_counter()
     image = _crops(folder / "test_A.avi", rows, template, config)
     cut_s = time.perf_counter() - began

@@ -12,7 +12,8 @@ class ReidConfig(Settings):
 
     use: bool = Field(default=False, description="tell animals apart by their looks, too, when tracks are joined")
     every: int = Field(default=2, gt=0, description="frames between crops, at least")
-    max_crops: int = Field(default=40_000, gt=0, description="of a video, spread evenly over its tracklets' frames")
+    crops_per_hour: int = Field(default=100_000, gt=0, description="that are kept of long videos: about half a GB")
+    max_crops: int = Field(default=40_000, gt=0, description="that are learned from, spread evenly over the tracklets")
     height: int = Field(default=40, gt=0, description="of crops, px")
     width: int = Field(default=80, gt=0, description="of crops, px; a body fills four fifths of it")
     max_misfit: float = Field(

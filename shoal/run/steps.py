@@ -63,7 +63,7 @@ log = logging.getLogger(__name__)
 
 HALFWAY = ".associate.partial.npz"
 HALFWAY_S = 20.0  # of association that a kill costs at most
-TABLES = ("detections", "unique", "poses", "appearance", "tracklets", "tracks", "manifest")
+TABLES = ("detections", "unique", "poses", "appearance", "crops", "tracklets", "tracks", "manifest")
 
 
 @dataclass(frozen=True, eq=False)
