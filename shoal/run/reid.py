@@ -27,7 +27,8 @@ EMBEDDINGS, EVIDENCE = "embeddings.npz", "evidence.npz"
 
 def reid_print(config: RunConfig, linked: str) -> str:
     """Fingerprint of appearance; empty where it is not used."""
-    return fingerprint("reid", VERSION, config.reid, inputs=[linked]) if config.reid.use else ""
+    settings = config.reid.model_dump(mode="json", exclude={"gallery", "known"})
+    return fingerprint("reid", VERSION, settings, inputs=[linked]) if config.reid.use else ""
 
 
 def read_evidence(run_dir: Path, config: RunConfig) -> Evidence | None:

@@ -13,7 +13,7 @@ from shoal.run.crops import complete_crops, each_crops, joined_crops, read_crop_
 from shoal.run.folder import plan_spans, read_config
 from shoal.run.steps import analyze
 
-SETTINGS = ("reid.use=true", "reid.steps=2", "reid.height=16", "reid.width=32", "reid.clear=0")
+SETTINGS = ("reid.use=true", "reid.steps=2", "reid.height=20", "reid.width=40", "reid.clear=0")
 
 
 def all_crops(run_dir):
@@ -30,7 +30,7 @@ def cut_run(blobs, blob_video, tmp_path_factory):
 def test_crops_are_cut_while_a_video_is_analyzed(cut_run):
     crops, config = all_crops(cut_run), read_config(cut_run).reid
     assert len(crops) == 3 * 150 and (crops.frame % config.every == 0).all()
-    head, tail = crops.image[:, 8, 26].astype(int), crops.image[:, 8, 6].astype(int)
+    head, tail = crops.image[:, 10, 33].astype(int), crops.image[:, 10, 7].astype(int)
     assert (head[:, 0] > head[:, 1] + 60).all() and (tail[:, 1] > tail[:, 0] + 60).all(), "red heads are to the right"
 
 

@@ -19,7 +19,7 @@ from shoal.synthetic.truth import truth_of, visible_tracks
 from shoal.types import Crops, Embeddings, Poses, Tracks, select
 
 N_FRAMES = 72
-CONFIG = ("reid.use=true", "reid.steps=6", "reid.size=8", "reid.height=16", "reid.width=32", "compute.threads=1")
+CONFIG = ("reid.use=true", "reid.steps=6", "reid.size=8", "reid.height=20", "reid.width=40", "compute.threads=1")
 
 
 @pytest.fixture(scope="module")
