@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.stats import rankdata
 
 from shoal.config.run import load_config
 from shoal.run.crops import complete_crops
@@ -77,18 +78,15 @@ def shelter(work: Path, seed: int, n_frames: int, model: Path, scene: Scene) -> 
     video = work / f"{scene.name}-{seed}.mp4"
     if not video.is_file():
         make_video(scene, video, seed=seed, n_frames=n_frames)
-    run, seconds = tracked(video, model, scene.n_fish)
-    truth, found = truth_of(video), dict[str, Any](seed=seed, analysis_s=round(seconds))
+    run, analysis_s = tracked(video, model, scene.n_fish)
+    truth, found = truth_of(video), dict[str, Any](seed=seed, analysis_s=round(analysis_s))
     for name, use in (("motion", "false"), ("looks", "true")):
         began = time.perf_counter()
         track(run, change_config(run, None, [f"reid.use={use}"]))
         figures = evaluate_tracks(run, video.with_suffix(".truth.npz"))["tracking"]
-        found[name] = {
-            "IDF1": round(figures["IDF1"], 3),
-            "HOTA": round(figures["HOTA"], 3),
-            "switches": int(figures["switches"]),
-        }
-        found[name]["seconds"] = round(time.perf_counter() - began, 1)
+        seconds = round(time.perf_counter() - began, 1)
+        shown = {key: round(float(figures[key]), 3) for key in ("IDF1", "HOTA", "switches")}
+        found[name] = shown | {"seconds": seconds}
     found["perfect"] = {"IDF1": round(_perfect(run, truth), 3)}
     gap = found["perfect"]["IDF1"] - found["motion"]["IDF1"]
     found["closed"] = round((found["looks"]["IDF1"] - found["motion"]["IDF1"]) / gap, 3)
@@ -105,16 +103,16 @@ def _perfect(run: Path, truth: Truth) -> float:
         known = (part.track >= 0) & (own >= 0)
         np.add.at(votes, (part.track[known], own[known]), 1)
     fish = np.where(votes.any(axis=1), votes.argmax(axis=1), -1)
+    columns = ("frame", "item", "xy", "confidence", "score")
     poses = Poses(
-        *(np.concatenate([getattr(part.poses, name) for part in parts]) for name in ("frame", "item", "xy", "confidence", "score")),
-        (0, parts[-1].span[1]),
-    )  # fmt: skip
-    number = np.concatenate([np.where(part.track >= 0, fish[part.track], -1) for part in parts])
-    ignore = ignore_regions(truth)
-    length = body_length(truth.full_xy)
-    return float(
-        score_tracks(visible_tracks(truth), Tracks(poses, number), ignore=ignore, length=length, fps=truth.fps)["IDF1"]
+        *(np.concatenate([getattr(part.poses, name) for part in parts]) for name in columns), (0, parts[-1].span[1])
     )
+    number = np.concatenate([np.where(part.track >= 0, fish[part.track], -1) for part in parts])
+    figures = score_tracks(
+        visible_tracks(truth), Tracks(poses, number), ignore=ignore_regions(truth), length=body_length(truth.full_xy),
+        fps=truth.fps,
+    )  # fmt: skip
+    return float(figures["IDF1"])
 
 
 def another_day(work: Path, seed: int, n_frames: int, model: Path, *, day: int, n_strangers: int) -> dict[str, Any]:
@@ -182,8 +180,8 @@ def _named(run: Path, truth: Truth) -> dict[str, Any]:
         "known called unknown": round(float((said == "unknown")[is_known].mean()), 3),
     }
     if not is_known.all():
-        order = np.argsort(np.argsort(np.r_[unknown[~is_known], unknown[is_known]], kind="stable"), kind="stable") + 1
         n, m = int((~is_known).sum()), int(is_known.sum())
+        rank = rankdata(np.r_[unknown[~is_known], unknown[is_known]])
         found["strangers called unknown"] = round(float((said == "unknown")[~is_known].mean()), 3)
-        found["AUROC"] = round(float((order[:n].sum() - n * (n + 1) / 2) / (n * m)), 3)
+        found["AUROC"] = round(float((rank[:n].sum() - n * (n + 1) / 2) / (n * m)), 3)
     return found
