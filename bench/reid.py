@@ -11,7 +11,8 @@ B  eight real fish (zebrafish8_a). named: what tells fish apart is learned and f
 C  eight rendered fish enrolled on one day and named fifteen days later (3 % grown, other light) without learning
    anything: all of them known, and three of them never enrolled. Names of the first day are the truth's, one per track.
 
---work DIR keeps networks, videos and runs, so that a run that was stopped goes on. Bars D to H are not measured here.
+--quick takes simulated detections for A and C, and shorter videos. --work DIR keeps networks, videos and runs, so that a
+run that was stopped goes on. Bars D to H are not measured here.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def bar_a(work: Path, args: argparse.Namespace) -> Bar:
     """Fish that hide."""
     scene = SCENES["shelter"]
     if args.quick:
-        model, n_frames, seeds = network(work, scene, n_labelled=24, epochs=12), 300, range(10, 11)
+        model, n_frames, seeds = None, 240, range(10, 11)
     else:
         model, n_frames, seeds = network(work, scene, n_labelled=200), 18_000, range(10, 10 + args.seeds)
     runs = [shelter(work, seed, n_frames, model, scene) for seed in seeds]
@@ -77,8 +78,8 @@ def bar_b(work: Path, args: argparse.Namespace) -> Bar:
 
 def bar_c(work: Path, args: argparse.Namespace) -> Bar:
     """Fish known from another day, and strangers."""
-    epochs, n_frames, n_labelled, seeds = (12, 150, 24, 1) if args.quick else (0, 600, 120, args.seeds)
-    model = network(work, SCENES["demo"], n_labelled=n_labelled, epochs=epochs)
+    n_frames, seeds = (120, 1) if args.quick else (600, args.seeds)
+    model = None if args.quick else network(work, SCENES["demo"], n_labelled=120)
     runs = [another_day(work, 500 + seed, n_frames, model, day=15, n_strangers=3) for seed in range(seeds)]
 
     def mean(case: str, what: str) -> float:

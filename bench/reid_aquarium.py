@@ -5,6 +5,7 @@ Everything is kept in the work folder: what is there is not made again.
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -16,18 +17,20 @@ from scipy.stats import rankdata
 from shoal.config.run import load_config
 from shoal.run.crops import complete_crops
 from shoal.run.edits import read_names
+from shoal.run.engine import Engine
 from shoal.run.enrolment import enroll
 from shoal.run.evaluation import evaluate_tracks
-from shoal.run.folder import each_span, read_animals, read_config
+from shoal.run.folder import ModelCard, each_span, read_animals, read_config
 from shoal.run.gallery import forget
 from shoal.run.models import train
 from shoal.run.names import read_track_names
 from shoal.run.steps import analyze, change_config, track
 from shoal.stages.metrics_tracking import score_tracks
 from shoal.synthetic.dataset import make_project, make_video
-from shoal.synthetic.scenes import SCENES, Scene
+from shoal.synthetic.noise import noisy_detections
+from shoal.synthetic.scenes import SCENES, SKELETON, Scene
 from shoal.synthetic.truth import Truth, ignore_regions, truth_of, visible_tracks
-from shoal.types import Poses, Tracks, body_length
+from shoal.types import Detections, FrameBatch, Poses, Tracks, body_length
 
 LIGHT = [
     "model.backbone=mobilenetv4_conv_small", "model.input_scale=0.625", "train.crop_px=192", "train.heat_sigma_px=3",
@@ -37,18 +40,36 @@ NEAR = 0.4  # body lengths between the centres of a true animal and the one foun
 AWAY_S = 10.0
 
 
-def network(work: Path, scene: Scene, *, n_labelled: int, epochs: int = 0) -> Path:
+def network(work: Path, scene: Scene, *, n_labelled: int) -> Path:
     """A network for a scene, trained on labelled frames of four videos of other fish."""
     project = work / "project"
     if not (project / "config.yaml").is_file():
         make_project(project, scene, seed=0, n_frames=n_labelled, n_videos=4, reflections=False)
-    more = [f"train.epochs={epochs}", f"train.eval_every={epochs}"] if epochs else []
-    return Path(train(project, name="pose", config=load_config(overrides=[*LIGHT, *more]))["model"])
+    return Path(train(project, name="pose", config=load_config(overrides=LIGHT))["model"])
 
 
-def tracked(video: Path, model: Path, n_animals: int, *settings: str) -> tuple[Path, float]:
-    """Run folder of a video, its crops cut on the way, and the seconds that it took (0 if it was there)."""
-    counted = [f"stitch.n_animals={n_animals}", "stitch.count=exact", "reid.use=true", *settings]
+def simulated(video: Path, seed: int) -> Engine:
+    """Stands in for a network: detections of a rendered video with the errors of the noise table."""
+    found = noisy_detections(truth_of(video), seed=seed, edges=SKELETON.edges)
+
+    def detect(batch: FrameBatch) -> tuple[Detections, Poses, np.ndarray]:
+        peaks, limbs = np.isin(found.frame, batch.frame), np.isin(found.limb_frame, batch.frame)
+        span = int(batch.frame[0]), int(batch.frame[-1]) + 1
+        part = Detections(
+            *(getattr(found, name)[peaks] for name in ("frame", "number", "keypoint", "xy", "confidence")),
+            *(getattr(found, name)[limbs] for name in ("limb_frame", "edge", "source", "target", "affinity")),
+            found.identity[peaks], span,
+        )  # fmt: skip
+        return part, Poses.empty(span, 0), np.zeros((len(part), 8), np.float16)
+
+    card = ModelCard("simulated", "0" * 64, SKELETON, SKELETON.edges, tuple(f"fish{i + 1}" for i in range(8)))
+    return Engine(card, detect)
+
+
+def tracked(video: Path, model: Path | Engine, n_animals: int) -> tuple[Path, float]:
+    """Run folder of a video, its crops cut on the way, and the seconds that it took (hardly any if it was there)."""
+    more = ["sample.feature_size=8"] if isinstance(model, Engine) else []
+    counted = [f"stitch.n_animals={n_animals}", "stitch.count=exact", "reid.use=true", *more]
     began = time.perf_counter()
     return analyze(video, model, config=load_config(overrides=counted)), time.perf_counter() - began
 
@@ -73,12 +94,12 @@ def away(truth: Truth) -> float:
     return sum(int((gap > AWAY_S).sum()) for gap in gaps) / (n_frames / truth.fps / 3600 * n)
 
 
-def shelter(work: Path, seed: int, n_frames: int, model: Path, scene: Scene) -> dict[str, Any]:
-    """IDF1 of tracks by motion, with looks, and of the same tracklets each given to its true fish."""
+def shelter(work: Path, seed: int, n_frames: int, model: Path | None, scene: Scene) -> dict[str, Any]:
+    """IDF1 by motion, with looks, and of the same tracklets each given to its true fish; no model = simulated."""
     video = work / f"{scene.name}-{seed}.mp4"
     if not video.is_file():
         make_video(scene, video, seed=seed, n_frames=n_frames)
-    run, analysis_s = tracked(video, model, scene.n_fish)
+    run, analysis_s = tracked(video, model or simulated(video, seed), scene.n_fish)
     truth, found = truth_of(video), dict[str, Any](seed=seed, analysis_s=round(analysis_s))
     for name, use in (("motion", "false"), ("looks", "true")):
         began = time.perf_counter()
@@ -91,6 +112,7 @@ def shelter(work: Path, seed: int, n_frames: int, model: Path, scene: Scene) -> 
     gap = found["perfect"]["IDF1"] - found["motion"]["IDF1"]
     found["closed"] = round((found["looks"]["IDF1"] - found["motion"]["IDF1"]) / gap, 3)
     found["away_per_fish_hour"] = round(away(truth), 1)
+    print(found, file=sys.stderr)
     return found
 
 
@@ -115,7 +137,9 @@ def _perfect(run: Path, truth: Truth) -> float:
     return float(figures["IDF1"])
 
 
-def another_day(work: Path, seed: int, n_frames: int, model: Path, *, day: int, n_strangers: int) -> dict[str, Any]:
+def another_day(
+    work: Path, seed: int, n_frames: int, model: Path | None, *, day: int, n_strangers: int
+) -> dict[str, Any]:
     """Fish enrolled on one day, named on another one: all of them, and with some of them as strangers."""
     scene = replace(SCENES["demo"], n_fish=8)
     runs = []
@@ -123,17 +147,17 @@ def another_day(work: Path, seed: int, n_frames: int, model: Path, *, day: int, 
         video = work / f"day{when}-{seed}.mp4"
         if not video.is_file():
             make_video(scene, video, seed=seed, n_frames=n_frames, day=when)
-        runs.append((tracked(video, model, scene.n_fish)[0], truth_of(video)))
+        runs.append((tracked(video, model or simulated(video, seed), scene.n_fish)[0], truth_of(video)))
     whose = _majority(*runs[0])
     called = {name: f"true{whose[t]}" for t, name in enumerate(read_names(runs[0][0])) if t in whose}
     called |= {name: f"unknown-{name}" for t, name in enumerate(read_names(runs[0][0])) if t not in whose}
-    found: dict[str, Any] = {"seed": seed, "enrolled": len(whose)}
+    found: dict[str, Any] = {"seed": seed}
     for case in ("all known", "strangers"):
         gallery = work / f"gallery-{seed}-{case.replace(' ', '-')}"
         began = time.perf_counter()
-        enroll(runs[0][0], gallery, names=called)
-        strangers = [f"true{fish}" for fish in sorted(whose.values())[:n_strangers]] if case == "strangers" else []
-        for name in strangers:
+        known = enroll(runs[0][0], gallery, names=called)["names"]
+        found["enrolled"] = len(known)
+        for name in known[:n_strangers] if case == "strangers" else ():
             forget(gallery, name)
         enrol_s = time.perf_counter() - began
         began = time.perf_counter()
