@@ -15,6 +15,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from shoal.config.run import load_config
+from shoal.io.dlc.results import name_tracks
 from shoal.run.crops import complete_crops
 from shoal.run.edits import read_names
 from shoal.run.engine import Engine
@@ -149,8 +150,8 @@ def another_day(
             make_video(scene, video, seed=seed, n_frames=n_frames, day=when)
         runs.append((tracked(video, model or simulated(video, seed), scene.n_fish)[0], truth_of(video)))
     whose = _majority(*runs[0])
-    called = {name: f"true{whose[t]}" for t, name in enumerate(read_names(runs[0][0])) if t in whose}
-    called |= {name: f"unknown-{name}" for t, name in enumerate(read_names(runs[0][0])) if t not in whose}
+    names = name_tracks(read_names(runs[0][0]), scene.n_fish)
+    called = {name: f"true{whose[t]}" if t in whose else f"unknown-{name}" for t, name in enumerate(names)}
     found: dict[str, Any] = {"seed": seed}
     for case in ("all known", "strangers"):
         gallery = work / f"gallery-{seed}-{case.replace(' ', '-')}"

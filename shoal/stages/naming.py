@@ -17,7 +17,7 @@ from numpy import ndarray
 ROUNDS = 100
 LIMIT = 20.0  # nats that looks say at most: sums of larger odds would lose the 1 of "none of them"
 LEAST_SPREAD = 0.1  # of likeness: few animals were compared
-OTHER_DAY = 0.75  # of the likeness within a day is left on another one (docs/reid.md)
+OTHER_DAY, OTHER_DAY_SPREAD = 0.65, 0.16  # share of the likeness within a day that is left on another one, its spread
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ def calibrate(
     likeness, crops = pieces
     share = np.clip(likeness.mean() / same.mean(), 0.1, 1.0) if len(likeness) else 1.0
     noise = float((1 / share**2 - 1) / np.mean(1 / crops)) if len(crops) else 0.0
-    spreads = (max(float(values.std()), LEAST_SPREAD) for values in (same, other))
-    return Calibration(high, next(spreads), low, next(spreads), noise)
+    least = LEAST_SPREAD if days > 1 else OTHER_DAY_SPREAD
+    return Calibration(high, max(float(same.std()), least), low, max(float(other.std()), LEAST_SPREAD), noise)
 
 
 def log_odds_of_names(
