@@ -27,8 +27,8 @@ from shoal.config.stitch import StitchConfig
 from shoal.stages.stitch import stitch
 
 TABLE = Path(certainty.__file__).with_name("certainty_table.py")
-QUANTILES = (0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98)
-PENALTIES = (3.0, 10.0, 30.0, 100.0)
+QUANTILES = (0.01, 0.04, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.96, 0.99)
+PENALTIES = (1.0, 3.0, 10.0, 30.0, 100.0)
 Curves = dict[str, tuple[tuple[float, ...], tuple[float, ...]]]
 Rows = dict[str, list[tuple[ndarray, ndarray, int]]]
 
@@ -156,6 +156,8 @@ def main() -> None:
     args = parser.parse_args()
     first, last = map(int, args.seeds.split("-"))
     seeds = range(first, last + 1)
+    flat = ((0.0,), (0.0,))  # figures may be other ones than those of the last fit
+    certainty.TABLE = {kind: (0.0, dict.fromkeys(names, flat)) for kind, names in certainty.FEATURES.items()}
     rows = gather(seeds, args.frames)
     later = first + (2 * len(seeds)) // 3
     table: dict[str, tuple[float, Curves]] = {}

@@ -49,6 +49,8 @@ NEAR = 15  # frames: half a second
 REVIEWED = 0.1  # of all decisions
 BOOTSTRAPS = 1000
 MIDDLE = (0.02, 0.98)
+JOINS = ("join", "adjoin")
+KINDS = (*JOINS, "start", "end", "leftover")
 
 
 class Video(NamedTuple):
@@ -120,7 +122,7 @@ def judge(video: Video, tracks: Tracks, decisions: Decisions) -> ndarray:
     shown[fish[tracklet[held]], video.poses.frame[held]] = True
     right = np.full(len(decisions), np.nan)
     for d, (kind, i, j) in enumerate(zip(kinds, decisions.source, decisions.target, strict=True)):
-        if kind == "join":
+        if kind in JOINS:
             right[d] = (most[i, :n] & most[j, :n]).any()
         elif kind == "start":
             right[d] = fish[j] < n and not (on & (fish == fish[j]) & (last < first[j])).any()
@@ -148,7 +150,8 @@ def judged(video: Video, seed: int, config: StitchConfig) -> Judged:
     known = np.isfinite(right)
     return Judged(
         video.name, seed, np.array(kinds_of(decisions))[known], decisions.probability[known].astype(float),
-        right[known], decisions.frame[known], (decisions.frame - decisions.gap - 1)[known], number[about[known]], switches, expected,
+        right[known], decisions.frame[known], (decisions.frame - decisions.gap - 1)[known], number[about[known]],
+        switches, expected,
     )  # fmt: skip
 
 
@@ -173,16 +176,19 @@ def log_loss(right: ndarray, probability: ndarray) -> float:
 
 
 def found_swaps(runs: list[Judged], *, apart: int = 0) -> tuple[int, int]:
-    """How many true swaps lie near the least certain decisions of each video, and how many there are.
+    """How many true swaps lie near the least certain joins of each video, and how many there are.
+
+    Joins are what ``shoal render --at worst:N`` goes through; a tracklet that was left out swaps nobody.
 
     Args:
         runs: videos.
-        apart: decisions within so many frames of one that is reviewed, about the same track, are not reviewed again.
+        apart: joins within so many frames of one that is reviewed, about the same track, are not reviewed again.
     """
     found = total = 0
     for run in runs:
-        count, taken = int(len(run.right) * REVIEWED), list[int]()
-        for d in np.argsort(run.probability, kind="stable").tolist():
+        joins = np.flatnonzero(np.isin(run.kind, JOINS))
+        count, taken = int(len(joins) * REVIEWED), list[int]()
+        for d in joins[np.argsort(run.probability[joins], kind="stable")].tolist():
             if len(taken) == count:
                 break
             near = (run.lost[taken] - apart <= run.frame[d]) & (run.frame[taken] + apart >= run.lost[d])
@@ -196,9 +202,16 @@ def found_swaps(runs: list[Judged], *, apart: int = 0) -> tuple[int, int]:
     return found, total
 
 
-def figures(runs: list[Judged]) -> dict[str, float]:
+def pooled(runs: list[Judged], kinds: tuple[str, ...]) -> tuple[ndarray, ndarray]:
+    """Probability and truth of the decisions of some kinds."""
+    chosen = [np.isin(run.kind, kinds) for run in runs]
+    p = np.concatenate([run.probability[rows] for run, rows in zip(runs, chosen, strict=True)])
+    return p, np.concatenate([run.right[rows] for run, rows in zip(runs, chosen, strict=True)])
+
+
+def figures(runs: list[Judged], kinds: tuple[str, ...] = JOINS) -> dict[str, float]:
     """The figures of bar D of some videos together."""
-    p, right = (np.concatenate([getattr(run, name) for run in runs]) for name in ("probability", "right"))
+    p, right = pooled(runs, kinds)
     middle = (p > MIDDLE[0]) & (p < MIDDLE[1])
     base = np.full(len(right), right.mean())
     found, total = found_swaps(runs)
@@ -231,7 +244,7 @@ def _fast(runs: list[Judged]) -> dict[str, float]:
     for run in runs:
         if id(run) not in _FOUND:
             _FOUND[id(run)] = (*found_swaps([run]), found_swaps([run], apart=NEAR)[0])
-    p, right = (np.concatenate([getattr(run, name) for run in runs]) for name in ("probability", "right"))
+    p, right = pooled(runs, JOINS)
     middle = (p > MIDDLE[0]) & (p < MIDDLE[1])
     found, total, queue = np.sum([_FOUND[id(run)] for run in runs], axis=0)
     return {
@@ -266,7 +279,7 @@ def real_decisions() -> dict[str, Any]:
             name, n, truth.poses, np.where(truth.track >= 0, truth.track, n + 1), tracklets, truth, _nowhere(truth)
         )
         run = judged(video, 0, StitchConfig(n_animals=n, count="exact"))
-        joins = run.kind == "join"
+        joins = np.isin(run.kind, JOINS)
         p, right = run.probability[joins], run.right[joins]
         rank = np.argsort(np.argsort(p, kind="stable"))
         found[name] = {
@@ -297,7 +310,8 @@ def bar_d(work: Path, args: argparse.Namespace) -> Bar:
     whole, limits, expected = figures(runs), intervals(runs), swaps_expected(runs)
     per_scene = {scene: swaps_expected([run for run in runs if run.name == scene]) for scene in scenes}
     figure = {
-        "all": _rounded(whole), "90 % intervals by seed": limits, "scenes": each,
+        "joins": _rounded(whole), "all decisions": _rounded(figures(runs, KINDS)),
+        "90 % intervals by seed": limits, "scenes": each,
         "swaps expected": {k: v for k, v in expected.items() if k != "each"}
         | {scene: {k: v for k, v in one.items() if k != "each"} for scene, one in per_scene.items()},
         "videos": expected["each"],

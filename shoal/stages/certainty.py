@@ -33,13 +33,17 @@ SURE = 40.0  # nats: as good as certain; where nothing else is possible
 FEW = 1e-9  # exchanges, weighed, that count as none
 BUILD_ROWS = 300  # rows of a track before and after a join that its build is measured on
 APART = 300  # frames between two tracks that are too far apart in time to exchange anything
+JOIN = ("rivals", "tail", "weakest", "cost", "detour", "long", "gap", "margin", "build")
 FEATURES = {
-    "join": ("rivals", "tail", "weakest", "cost", "detour", "long", "gap", "margin", "build"),
+    "join": JOIN,
+    "adjoin": JOIN,
     "start": ("rivals", "margin", "cost", "rows"),
     "end": ("rivals", "margin", "cost", "rows"),
     "leftover": ("rows", "score"),
 }
-"""rivals: all exchanges with other tracks that would undo the step, weighed by what they lose, nats; tail: the best one
+"""Of joins over frames in which the animal was not seen, of joins without such frames (across a cut), and so on.
+
+rivals: all exchanges with other tracks that would undo the step, weighed by what they lose, nats; tail: the best one
 of all that follows; weakest: the best exchange at any step of the same gap between two long tracklets; cost: of the
 step; detour: what the short tracklets in that gap cost more than none; long: the best exchange between long tracklets
 alone; gap: log frames; margin: of the step; build: what the body proportions before and after say against one
@@ -102,7 +106,7 @@ def describe(paths: list[list[int]], known: Known, max_gap: int) -> dict[str, De
     longs = [path[known.is_long[path]] for path in every]
     loss_of_longs = losses(longs, known, max_gap)
     rows = np.log1p(nodes.n)
-    joins: list[tuple[ndarray, ndarray]] = [(np.zeros((0, 2), np.int64), np.zeros((0, len(FEATURES["join"]))))]
+    joins: list[tuple[ndarray, ndarray]] = [(np.zeros((0, 2), np.int64), np.zeros((0, len(JOIN))))]
     ends: tuple[list[Any], list[Any]] = ([], [])
     for path, own, own_long in zip(every, loss, loss_of_longs, strict=True):
         joins.append((np.stack([path[:-1], path[1:]], axis=1), _joins(path, own, own_long, known)))
@@ -114,7 +118,9 @@ def describe(paths: list[list[int]], known: Known, max_gap: int) -> dict[str, De
     mean = nodes.score / nodes.n
     usual = float(np.median(np.repeat(mean, np.minimum(nodes.n, 100)))) if len(mean) else 1.0
     of_left = np.stack([rows[left], mean[left] / max(usual, 1e-9)], axis=1)
-    found = {"join": Described(*(np.concatenate(column) for column in zip(*joins, strict=True)))}
+    step, value = (np.concatenate(column) for column in zip(*joins, strict=True))
+    adjoins = value[:, JOIN.index("gap")] == 0
+    found = {"join": Described(step[~adjoins], value[~adjoins]), "adjoin": Described(step[adjoins], value[adjoins])}
     for name, some in zip(("start", "end"), ends, strict=True):
         found[name] = Described(
             np.array([s for s, _ in some]).reshape(-1, 2), np.array([v for _, v in some]).reshape(-1, 4)
@@ -154,12 +160,12 @@ def _soft(weighed: Any) -> Any:
 def _joins(
     path: Int64[ndarray, "m"], loss: Float64[ndarray, "s 4"], loss_of_long: Float64[ndarray, "t 4"], known: Known
 ) -> Float64[ndarray, "j F"]:
-    """The figures of one track's joins, in the order of ``FEATURES``."""
+    """The figures of one track's joins, in the order of ``JOIN``."""
     from shoal.stages.kernels.exchange import ALL, TAIL
 
     nodes, inner = known.nodes, loss[1:-1]
     if len(path) < 2:
-        return np.zeros((0, len(FEATURES["join"])))
+        return np.zeros((0, len(JOIN)))
     source, target = path[:-1], path[1:]
     cost = known.price(source, target)
     best = np.minimum(inner[:, :ALL].min(axis=1), SURE)
@@ -211,13 +217,11 @@ def _build_doubt(longs: Int64[ndarray, "t"], known: Known) -> Float64[ndarray, "
 
 
 def kinds_of(decisions: Decisions) -> list[str]:
-    """The key of ``TABLE`` for each decision; empty = none."""
-    names = [DECISION_KINDS[kind] for kind in decisions.kind]
-    reasons = [DECISION_REASONS[reason] for reason in decisions.reason]
-    return [
-        "leftover" if why == "leftover" else name if name in TABLE else ""
-        for name, why in zip(names, reasons, strict=True)
-    ]
+    """The key of ``FEATURES`` for each decision; empty = none."""
+    names = np.array(DECISION_KINDS)[decisions.kind].astype(object)
+    names[np.array(DECISION_REASONS)[decisions.reason] == "leftover"] = "leftover"
+    names[(names == "join") & (decisions.gap == 0)] = "adjoin"
+    return [name if name in FEATURES else "" for name in names.tolist()]
 
 
 def bridge(cuts: Decisions, joins: Decisions) -> Decisions:

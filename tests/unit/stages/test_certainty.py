@@ -103,11 +103,11 @@ def test_the_order_of_animals_does_not_matter(seed):
 
 
 def test_what_no_rival_can_undo_is_as_sure_as_can_be():
-    value = np.zeros((2, len(FEATURES["join"])))
-    value[0, FEATURES["join"].index("rivals")] = -10.0
-    value[1, FEATURES["join"].index("rivals")] = certainty.SURE
-    doubtful, sure = probability("join", value)
-    assert doubtful < sure
+    for kind in ("join", "adjoin"):
+        value = np.zeros((2, len(certainty.JOIN)))
+        value[:, certainty.JOIN.index("rivals")] = -10.0, certainty.SURE
+        doubtful, sure = probability(kind, value)
+        assert doubtful < sure
 
 
 def test_build_before_and_after_is_held_against_a_join():
