@@ -20,7 +20,7 @@ import numpy as np
 import tracking_certainty as bench
 from numpy import ndarray
 from scipy.optimize import minimize
-from scipy.special import expit
+from scipy.special import expit, logit
 
 import shoal.stages.certainty as certainty
 from shoal.config.stitch import StitchConfig
@@ -136,13 +136,37 @@ def swap_ratio(seeds: range, n_frames: int) -> tuple[float, float]:
     return round(ratio, 3), round(float(np.sqrt(max(np.mean(extra), 0.01))), 3)
 
 
-def write(table: dict[str, tuple[float, Curves]], ratio: float, spread: float) -> None:
+def looks_odds(seeds: range, n_frames: int) -> tuple[float, float]:
+    """Offset and factor of the log odds of joins where looks were weighed."""
+    p, right = list[ndarray](), list[ndarray]()
+    certainty.LOOKS = (0.0, 1.0)
+    for seed in seeds:
+        for scene in bench.SCENES_TESTED:
+            video = bench.make(scene, seed, n_frames)
+            bench.make.cache_clear()
+            config = StitchConfig(n_animals=video.n_fish, count="exact")
+            one = bench.pooled([bench.judged(video, seed, config, bench.looks(video, seed))], bench.JOINS)
+            p.append(one[0])
+            right.append(one[1])
+            print(scene, seed, "looks", file=sys.stderr, flush=True)
+    odds, true = logit(np.clip(np.concatenate(p), 1e-6, 1 - 1e-6)), np.concatenate(right)
+
+    def loss(w: ndarray) -> float:
+        return float((np.logaddexp(0, w[0] + w[1] * odds) - true * (w[0] + w[1] * odds)).sum())
+
+    found = np.asarray(minimize(loss, np.array([0.0, 1.0])).x)
+    return round(float(found[0]), 3), round(float(found[1]), 3)
+
+
+def write(table: dict[str, tuple[float, Curves]], ratio: float, spread: float, looks: tuple[float, float]) -> None:
     text = pprint.pformat(table, width=116, compact=True, sort_dicts=False)
     TABLE.write_text(
         '"""Curves of ``certainty.py``, made by ``python bench/fit_certainty.py``: not to be edited.\n\n'
         "SWAPS_PER_WRONG_JOIN: true swaps per wrong join expected. SPREAD: its relative standard deviation by video.\n"
+        "LOOKS: offset and factor of the log odds of joins where looks were weighed.\n"
         "TABLE: of each kind of decision the log odds that every figure adds to: an offset, knots and values.\n"
         '"""\n\nfrom __future__ import annotations\n\n'
+        f"LOOKS = {looks}\n"
         f"SWAPS_PER_WRONG_JOIN, SPREAD = {ratio}, {spread}\n"
         "TABLE: dict[str, tuple[float, dict[str, tuple[tuple[float, ...], tuple[float, ...]]]]] = "
         f"{text}\n"
@@ -176,12 +200,13 @@ def main() -> None:
             f"{kind}: {len(right)} decisions, {right.mean():.3f} right, penalty {best}, log loss on later seeds "
             f"{tried[best]:.4f}, base {base:.4f}"
         )
-    write(table, 1.0, 0.3)
     certainty.TABLE = table
     certainty.SWAPS_PER_WRONG_JOIN = 1.0
     ratio, spread = swap_ratio(seeds, args.frames)
     print("swaps per wrong join", ratio, "spread", spread)
-    write(table, ratio, spread)
+    found = looks_odds(seeds, args.frames)
+    print("looks", found)
+    write(table, ratio, spread, found)
 
 
 if __name__ == "__main__":

@@ -34,13 +34,14 @@ from shoal.stages.assemble import assemble
 from shoal.stages.associate import associate
 from shoal.stages.certainty import expect_swaps, kinds_of
 from shoal.stages.classify import ANIMAL, survey_kinds, tracklets_of
+from shoal.stages.evidence import evidence_of_looks
 from shoal.stages.stitch import stitch
 from shoal.stages.swaps import Switches, follow_animals
 from shoal.synthetic.dataset import make_truth
 from shoal.synthetic.noise import load_noise, noisy_detections
 from shoal.synthetic.scenes import SCENES, SKELETON
 from shoal.synthetic.truth import ignore_regions, visible_tracks
-from shoal.types import Decisions, Poses, Regions, Tracks, select
+from shoal.types import Decisions, Evidence, Poses, Regions, Tracks, select
 
 SCENES_TESTED = ("lab", "zebra", "demo", "shelter")
 SEEDS = range(10, 20)
@@ -49,6 +50,7 @@ NEAR = 15  # frames: half a second
 REVIEWED = 0.1  # of all decisions
 BOOTSTRAPS = 1000
 MIDDLE = (0.02, 0.98)
+LOOK_SIZE, LOOK_EVERY, LOOK_NOISE = 16, 10, (0.4, 1.6)
 JOINS = ("join", "adjoin")
 KINDS = (*JOINS, "start", "end", "leftover")
 
@@ -134,9 +136,28 @@ def judge(video: Video, tracks: Tracks, decisions: Decisions) -> ndarray:
     return right
 
 
-def judged(video: Video, seed: int, config: StitchConfig) -> Judged:
+def looks(video: Video, seed: int) -> Evidence | None:
+    """Simulated appearance: each fish a direction, each tracklet off it by as much as the video's, each look by more.
+
+    Calibrated as real looks are; how well they tell fish apart differs from video to video.
+    """
+    rng, tracklet = np.random.default_rng(seed), video.tracklets.track.astype(np.int64)
+    noise, n = rng.uniform(*LOOK_NOISE) / np.sqrt(LOOK_SIZE), int(tracklet.max(initial=-1)) + 1
+    fish = rng.normal(size=(video.n_fish + 2, LOOK_SIZE))
+    fish /= np.linalg.norm(fish, axis=1, keepdims=True)
+    off = noise * rng.normal(size=(n, LOOK_SIZE))
+    rows = np.flatnonzero((tracklet >= 0) & (video.poses.frame % LOOK_EVERY == 0))
+    seen = fish[video.who[rows]] + off[tracklet[rows]] + 1.5 * noise * rng.normal(size=(len(rows), LOOK_SIZE))
+    seen /= np.linalg.norm(seen, axis=1, keepdims=True)
+    first, last = np.full(n, np.iinfo(np.int64).max), np.full(n, -1)
+    np.minimum.at(first, tracklet[tracklet >= 0], video.poses.frame[tracklet >= 0])
+    np.maximum.at(last, tracklet[tracklet >= 0], video.poses.frame[tracklet >= 0])
+    return evidence_of_looks(seen.astype(np.float32), tracklet[rows], first, last)
+
+
+def judged(video: Video, seed: int, config: StitchConfig, evidence: Evidence | None = None) -> Judged:
     """Stitch a video and compare its decisions with the truth."""
-    tracks, decisions = stitch(video.tracklets, None, config)
+    tracks, decisions = stitch(video.tracklets, evidence, config)
     right = judge(video, tracks, decisions)
     number = np.full(int(video.tracklets.track.max(initial=-1)) + 1, -1)
     there = video.tracklets.track >= 0
@@ -273,11 +294,10 @@ def real_decisions() -> dict[str, Any]:
     fish = read_tracks(real_data("zebrafish8_a") / "pseudo_tracks.h5")[0]
     flies = read_slp(real_data("flies_courtship_clip") / "clip.slp")
     found: dict[str, Any] = {}
+    nowhere = Regions(np.zeros(0), np.zeros((0, 2)), np.zeros(0))
     for name, truth, n in (("zebrafish8_a", fish, 8), ("flies_courtship_clip", flies, 2)):
         tracklets, _ = associate(truth.poses, AssociateConfig())
-        video = Video(
-            name, n, truth.poses, np.where(truth.track >= 0, truth.track, n + 1), tracklets, truth, _nowhere(truth)
-        )
+        video = Video(name, n, truth.poses, np.where(truth.track >= 0, truth.track, n + 1), tracklets, truth, nowhere)
         run = judged(video, 0, StitchConfig(n_animals=n, count="exact"))
         joins = np.isin(run.kind, JOINS)
         p, right = run.probability[joins], run.right[joins]
@@ -292,18 +312,16 @@ def real_decisions() -> dict[str, Any]:
     return found
 
 
-def _nowhere(truth: Tracks) -> Regions:
-    return Regions(np.zeros(0), np.zeros((0, 2)), np.zeros(0), truth.span)
-
-
 def bar_d(work: Path, args: argparse.Namespace) -> Bar:
     """Honest certainty."""
     scenes, seeds = (("lab",), range(10, 12)) if args.quick else (SCENES_TESTED, SEEDS)
-    runs: list[Judged] = []
+    runs, with_looks = list[Judged](), list[Judged]()
     for seed in seeds:
         for scene in scenes:
             video = make(scene, seed, QUICK_FRAMES if args.quick else N_FRAMES)
-            runs.append(judged(video, seed, StitchConfig(n_animals=video.n_fish, count="exact")))
+            config = StitchConfig(n_animals=video.n_fish, count="exact")
+            runs.append(judged(video, seed, config))
+            with_looks.append(judged(video, seed, config, looks(video, seed)))
             make.cache_clear()
             print(scene, seed, file=sys.stderr, flush=True)
     each = {scene: _rounded(figures([run for run in runs if run.name == scene])) for scene in scenes}
@@ -314,6 +332,8 @@ def bar_d(work: Path, args: argparse.Namespace) -> Bar:
         "90 % intervals by seed": limits, "scenes": each,
         "swaps expected": {k: v for k, v in expected.items() if k != "each"}
         | {scene: {k: v for k, v in one.items() if k != "each"} for scene, one in per_scene.items()},
+        "with simulated looks": _rounded(figures(with_looks))
+        | {k: v for k, v in swaps_expected(with_looks).items() if k != "each"},
         "videos": expected["each"],
     }  # fmt: skip
     if not args.quick:

@@ -20,10 +20,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 from numpy import ndarray
-from scipy.special import expit
+from scipy.special import expit, logit
 from scipy.stats import nbinom
 
-from shoal.stages.certainty_table import SPREAD, SWAPS_PER_WRONG_JOIN, TABLE
+from shoal.stages.certainty_table import LOOKS, SPREAD, SWAPS_PER_WRONG_JOIN, TABLE
 from shoal.stages.insertion import Price
 from shoal.stages.survey import Nodes
 from shoal.types import DECISION_KINDS, DECISION_REASONS, Decisions
@@ -76,11 +76,19 @@ class Described(NamedTuple):
 
 
 def certainties(paths: list[list[int]], known: Known, max_gap: int) -> dict[tuple[int, int], float]:
-    """The probability that each decision is right, by pair of positions; -1 = beginning, end, or on no path."""
+    """The probability that each decision is right, by pair of positions; -1 = beginning, end, or on no path.
+
+    Where looks were weighed, too, they make other answers lose more nats than they should, as those of neighbouring
+    tracklets are alike: the log odds of joins are brought down by ``LOOKS``, learned from looks that were simulated.
+    """
     found: dict[tuple[int, int], float] = {}
+    has_looks = bool(known.rivals[0][1].any())
     for kind, (step, value) in describe(paths, known, max_gap).items():
+        sure = probability(kind, value)
+        if has_looks and FEATURES[kind] == JOIN:
+            sure = expit(LOOKS[0] + LOOKS[1] * logit(np.clip(sure, FEW, 1 - FEW)))
         pairs = ((int(i), int(j)) for i, j in step)
-        found.update(zip(pairs, probability(kind, value).tolist(), strict=True))
+        found.update(zip(pairs, sure.tolist(), strict=True))
     return found
 
 

@@ -1,11 +1,13 @@
 """Curves of ``certainty.py``, made by ``python bench/fit_certainty.py``: not to be edited.
 
 SWAPS_PER_WRONG_JOIN: true swaps per wrong join expected. SPREAD: its relative standard deviation by video.
+LOOKS: offset and factor of the log odds of joins where looks were weighed.
 TABLE: of each kind of decision the log odds that every figure adds to: an offset, knots and values.
 """
 
 from __future__ import annotations
 
+LOOKS = (-0.667, 0.962)
 SWAPS_PER_WRONG_JOIN, SPREAD = 1.035, 0.142
 TABLE: dict[str, tuple[float, dict[str, tuple[tuple[float, ...], tuple[float, ...]]]]] = {
     "join": (
