@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from shoal.cli.options import Animals, AsJson, ConfigFile, Dest, Overrides, Quiet, Reid, Verbose, with_options
+from shoal.cli.options import Animals, AsJson, ConfigFile, Dest, Gallery, Overrides, Quiet, Reid, Verbose, with_options
 from shoal.cli.session import report, session
 
 
@@ -17,6 +17,7 @@ def analyze(
     dest: Dest = None,
     animals: Animals = None,
     reid: Reid = None,
+    gallery: Gallery = None,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="look into folders of folders")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", "--fresh", help="do everything again")] = False,
     start: Annotated[str, typer.Option("--start", metavar="PLACE", help="first frame, or its time: 90s, 1:30")] = "",
@@ -43,7 +44,7 @@ def analyze(
 
     part = {"start": start, "stop": stop, "every": every, "crop": list(cropping) if cropping else None}
     chosen = [f"predict.{name}={value}" for name, value in part.items() if value]
-    settings = load_config(config, [*chosen, *with_options(overrides, animals, reid)])
+    settings = load_config(config, [*chosen, *with_options(overrides, animals, reid, gallery)])
     with session(verbose=verbose, quiet=quiet) as on_progress:
         files = expand_videos(videos, is_recursive=recursive)
         done = analyze_videos(files, model, config=settings, dest=dest, overwrite=overwrite, on_progress=on_progress)

@@ -15,6 +15,7 @@ from shoal.cli.demo import demo
 from shoal.cli.edit import edit
 from shoal.cli.evaluate import evaluate
 from shoal.cli.export import export
+from shoal.cli.reid import reid
 from shoal.cli.render import render
 from shoal.cli.run import run
 from shoal.cli.session import print_error
@@ -54,7 +55,7 @@ def shoal(
 PROJECT, VIDEO, ALL = "A project", "Videos", "All at once"
 for command, panel in (
     (check, PROJECT), (dataset, PROJECT), (train, PROJECT), (evaluate, PROJECT),
-    (analyze, VIDEO), (edit, VIDEO), (track, VIDEO), (render, VIDEO), (export, VIDEO), (status, VIDEO),
+    (analyze, VIDEO), (edit, VIDEO), (track, VIDEO), (reid, VIDEO), (render, VIDEO), (export, VIDEO), (status, VIDEO),
     (run, ALL), (demo, ALL),
 ):  # fmt: skip
     app.command(rich_help_panel=panel)(command)

@@ -39,9 +39,17 @@ Reid = Annotated[
     ),
 ]
 
+Gallery = Annotated[
+    Path | None,
+    typer.Option("--gallery", metavar="DIR", help="name tracks by their looks: animals known by `shoal reid enroll`"),
+]
 
-def with_options(overrides: list[str] | None, animals: int | None, reid: bool | None = None) -> list[str]:
-    """``--animals`` and ``--reid`` as the settings they stand for; an explicit ``--set`` wins."""
+
+def with_options(
+    overrides: list[str] | None, animals: int | None, reid: bool | None = None, gallery: Path | None = None
+) -> list[str]:
+    """``--animals``, ``--reid`` and ``--gallery`` as the settings they stand for; an explicit ``--set`` wins."""
     chosen = [f"stitch.n_animals={animals}", "stitch.count=exact"] if animals else []
     chosen += [] if reid is None else [f"reid.use={str(reid).lower()}"]
+    chosen += [f"reid.gallery={gallery.resolve()}"] if gallery else []
     return [*chosen, *(overrides or ())]

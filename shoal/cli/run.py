@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from shoal.cli.options import Animals, AsJson, ConfigFile, Dest, Overrides, Quiet, Reid, Verbose, with_options
+from shoal.cli.options import Animals, AsJson, ConfigFile, Dest, Gallery, Overrides, Quiet, Reid, Verbose, with_options
 from shoal.cli.session import report, session
 
 
@@ -20,6 +20,7 @@ def run(
     dest: Dest = None,
     animals: Animals = None,
     reid: Reid = None,
+    gallery: Gallery = None,
     config: ConfigFile = None,
     overrides: Overrides = None,
     as_json: AsJson = False,
@@ -34,7 +35,7 @@ def run(
     from shoal.run.batch import raise_failures, run_all
     from shoal.run.evaluation import format_scores
 
-    settings = load_config(config, with_options(overrides, animals, reid))
+    settings = load_config(config, with_options(overrides, animals, reid, gallery))
     with session(verbose=verbose, quiet=quiet) as on_progress:
         found, done = run_all(project, videos or [], name=name, config=settings, dest=dest, on_progress=on_progress)
     words = ["shoal", "status", *found["runs"]]

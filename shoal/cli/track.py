@@ -7,7 +7,18 @@ from typing import Annotated, Any
 
 import typer
 
-from shoal.cli.options import Animals, AsJson, ConfigFile, Overrides, Quiet, Reflections, Reid, Verbose, with_options
+from shoal.cli.options import (
+    Animals,
+    AsJson,
+    ConfigFile,
+    Gallery,
+    Overrides,
+    Quiet,
+    Reflections,
+    Reid,
+    Verbose,
+    with_options,
+)
 from shoal.cli.session import report, session
 
 
@@ -15,6 +26,7 @@ def track(
     runs: Annotated[list[Path], typer.Argument(help="run folders (VIDEO.shoal)")],
     animals: Animals = None,
     reid: Reid = None,
+    gallery: Gallery = None,
     reflections: Reflections = "",
     config: ConfigFile = None,
     overrides: Overrides = None,
@@ -31,7 +43,7 @@ def track(
     chosen = [f"classify.reflections={reflections}"] if reflections else []
 
     def one(run: Path) -> Path:
-        settings = change_config(run, config, [*chosen, *with_options(overrides, animals, reid)])
+        settings = change_config(run, config, [*chosen, *with_options(overrides, animals, reid, gallery)])
         return track(run, settings, on_progress=on_progress)
 
     with session(verbose=verbose, quiet=quiet) as on_progress:

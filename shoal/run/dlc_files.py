@@ -7,8 +7,9 @@ from it, so that a file which somebody else wrote or changed since is seen as su
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from glob import escape
 from pathlib import Path
 from typing import Any, Literal
@@ -46,6 +47,7 @@ from shoal.run.folder import (
     read_spans,
     read_tracks,
 )
+from shoal.run.names import names_table
 from shoal.run.plan import Part, spans
 from shoal.run.smoothing import smooth_run
 from shoal.stages.classify import REFLECTION
@@ -185,12 +187,15 @@ def write_dlc_files(
                 writers[twin] = lambda aside: _write_run_tracks(
                     aside, run_dir, card, scorer=scorer, names=names or card.individuals, number=number
                 )
-    about_tracks = (
-        _kinds(run_dir, number, names or card.individuals) if reflections == "mark" and "tracks" in what else b""
-    )
-    if about_tracks:
+    if "tracks" in what:
         path = dlc_file(stem, "tracks", method=method)
-        writers[path.with_name(f"{path.stem}_kinds.json")] = lambda aside: aside.write_bytes(about_tracks)
+        columns = column_names(run_dir, number, names or card.individuals)
+        shown = {c: columns[number[c]] for c in range(len(number)) if number[c] >= 0}
+        beside = {"kinds.json": _kinds(run_dir, shown) if reflections == "mark" else b""}
+        beside["names.csv"] = names_table(run_dir, shown)
+        for ending, content in beside.items():
+            if content:
+                writers[path.with_name(f"{path.stem}_{ending}")] = partial(_write_bytes, content)
     files = sorted(writers, key=lambda path: path.suffix in (".csv", ".json"))
     for path in files:
         if path.is_file() and not is_ours(run_dir, path, unknown=True):
@@ -332,19 +337,22 @@ def _exported_tracks(run_dir: Path, card: ModelCard, reflections: str = "mark") 
     return number
 
 
-def _kinds(run_dir: Path, number: Int64[ndarray, "C"], names: Sequence[str]) -> bytes:
-    """What each column of tracks is, as JSON; empty if all are animals."""
+def _kinds(run_dir: Path, columns: Mapping[int, str]) -> bytes:
+    """What each exported track is, as JSON; empty if all are animals."""
     info = read_info(run_dir)
-    shown = [c for c in range(len(info.track)) if number[c] >= 0]
+    shown = [c for c in columns if c < len(info.track)]
     if not info.kind[shown].any():
         return b""
-    columns = column_names(run_dir, number, names)
     return json_bytes({
-        columns[number[c]]: {
+        columns[c]: {
             "kind": TRACK_KINDS[info.kind[c]], "probability": round(float(info.probability[c]), 4),
             "first": int(info.first[c]), "last": int(info.last[c]), "rows": int(info.n[c]),
         } for c in shown
     })  # fmt: skip
+
+
+def _write_bytes(content: bytes, aside: Path) -> None:
+    aside.write_bytes(content)
 
 
 def remember(run_dir: Path, files: Sequence[Path]) -> None:

@@ -23,6 +23,7 @@ from shoal.io.artifacts import fingerprint, read_entry, read_json, write_failure
 from shoal.io.dlc.pose_table import SINGLE
 from shoal.io.dlc.results import name_tracks
 from shoal.run.folder import each_span, open_folder, plan_spans, read_card, read_spans
+from shoal.run.names import called_by_looks
 from shoal.stages.constraints import Links, bind, gather, names_of_tracks, split
 from shoal.types import EDIT_KINDS, Edit, Poses, Tracks
 
@@ -218,19 +219,26 @@ def with_names(names: Sequence[str], given: Mapping[int, str]) -> tuple[str, ...
 
 
 def read_names(run_dir: Path) -> tuple[str, ...]:
-    """Names of a run's tracks by number: the project's individuals, and what edits say."""
-    return with_names(read_card(run_dir).individuals, given_names(run_dir))
+    """Names of a run's tracks by number: the project's individuals, what a gallery says, and what edits say."""
+    return with_names(read_card(run_dir).individuals, _told_names(run_dir))
+
+
+def _told_names(run_dir: Path) -> dict[int, str]:
+    """Names that somebody or something gave to tracks."""
+    given = given_names(run_dir)
+    seen = {track: name for track, name in called_by_looks(run_dir).items() if name not in given.values()}
+    return seen | given
 
 
 def column_names(run_dir: Path, number: ndarray, names: Sequence[str]) -> tuple[str, ...]:
-    """Names of an exported table's columns: ``names``, and what edits call the tracks that they hold.
+    """Names of an exported table's columns: ``names``, and what edits and galleries call the tracks that they hold.
 
     Args:
         run_dir: the run folder.
         number: (C,) column of each track, -1 = none.
         names: of the columns, in their order.
     """
-    given = {int(number[t]): name for t, name in given_names(run_dir).items() if t < len(number) and number[t] >= 0}
+    given = {int(number[t]): name for t, name in _told_names(run_dir).items() if t < len(number) and number[t] >= 0}
     return with_names(name_tracks(names, int(number.max(initial=-1)) + 1), given)
 
 

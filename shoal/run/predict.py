@@ -22,12 +22,13 @@ from shoal.config.run import RunConfig
 from shoal.io.artifacts import drop_entry, fingerprint, is_done, load_table, read_entry, save_table, write_entry
 from shoal.io.stream import ordered_map, prefetch
 from shoal.io.video import VideoInfo, read_frames
+from shoal.run.crops import CropPlan, crops_of, joined_crops, make_crop_plan, save_crops
 from shoal.run.engine import Detect, Engine
 from shoal.run.folder import ModelCard, plan_spans, read_part, table_path
 from shoal.run.plan import Part, adjoining, by_look, looked_at, missing
 from shoal.stages import assemble as assembling
 from shoal.stages import sampling
-from shoal.types import Appearance, Detections, OnProgress, Poses, Span, concatenate, no_progress
+from shoal.types import Appearance, Crops, Detections, FrameBatch, OnProgress, Poses, Span, concatenate, no_progress
 
 log = logging.getLogger(__name__)
 
@@ -38,12 +39,13 @@ READ_AHEAD = 2  # batches, and one being decoded; a kill loses what waits
 
 @dataclass(frozen=True, eq=False)
 class Chunk:
-    """What the network saw in one span, not yet assembled."""
+    """What the network saw in one span, not yet assembled, and pictures of its animals where they are wanted."""
 
     span: Span
     detections: Detections
     unique: Poses
     features: Float16[ndarray, "P D"]
+    crops: Crops | None = None
     n_frames: int = 0
     bad_frames: tuple[int, ...] = ()
     seconds: float = 0.0
@@ -144,12 +146,14 @@ def predict(
         done += n
         on_progress("analyze", done, total)
 
+    plan = _plan_crops(run_dir, info, engine, config) if todo and config.reid.use else None
+
     def finish(chunk: Chunk) -> Span:
-        save_chunk(run_dir, chunk, card=card, config=config, prints=prints)
+        save_chunk(run_dir, chunk, plan, card=card, config=config, prints=prints)
         return chunk.span
 
     saved = []
-    chunks = _detect_chunks(info, engine, config=config, part=part, todo=todo, count=count)
+    chunks = _detect_chunks(info, engine, plan, config=config, part=part, todo=todo, count=count)
     with contextlib.closing(chunks):
         for span in ordered_map(finish, _until(should_stop, chunks), workers=1):
             saved.append(span)
@@ -164,9 +168,28 @@ def _until(should_stop: Callable[[], object], chunks: Iterable[Chunk]) -> Genera
             return
 
 
+def _plan_crops(run_dir: Path, info: VideoInfo, engine: Engine, config: RunConfig) -> CropPlan | None:
+    """What crops are cut, by the poses of a few frames."""
+
+    def positions(frames: range) -> ndarray:
+        batches = read_frames(
+            info.path, start=frames.start, stop=frames.stop, every=frames.step, batch=config.predict.batch_size
+        )
+        none = np.zeros((0, engine.card.skeleton.n_keypoints, 2))
+        return np.concatenate([none, *(_assembled(engine.detect(b)[0], engine.card, config).xy for b in batches)])
+
+    return make_crop_plan(run_dir, config.reid, info, positions)
+
+
+def _assembled(detections: Detections, card: ModelCard, config: RunConfig) -> Poses:
+    """The animals of some frames; those of one do not depend on the others."""
+    return assembling.assemble(detections, card.edges, config.assemble, n_keypoints=card.skeleton.n_keypoints)[0]
+
+
 def _detect_chunks(
     info: VideoInfo,
     engine: Engine,
+    plan: CropPlan | None,
     *,
     config: RunConfig,
     part: Part,
@@ -174,6 +197,14 @@ def _detect_chunks(
     count: Callable[[int], None],
 ) -> Generator[Chunk, None, None]:
     """Run the network over the missing spans, with one pass of the decoder per gapless stretch."""
+
+    def look(batch: FrameBatch) -> tuple[ndarray, tuple[Detections, Poses, ndarray], Crops | None]:
+        seen = engine.detect(batch)
+        if plan is None:
+            return batch.frame, seen, None
+        poses = _assembled(seen[0], engine.card, config)
+        return batch.frame, seen, crops_of(plan, config.reid, batch.frame, batch.images, poses)
+
     for stretch in adjoining(todo):
         wanted = looked_at(part, (stretch[0][0], stretch[-1][1]))
         frames = read_frames(
@@ -181,13 +212,14 @@ def _detect_chunks(
             borders=[end for _, end in stretch], workers=n_decoders(config.compute),
         )  # fmt: skip
         batches = prefetch(frames, READ_AHEAD)
-        seen = ordered_map(lambda batch: (batch.frame, engine.detect(batch)), batches, workers=engine.workers)
+        seen = ordered_map(look, batches, workers=engine.workers)
         with contextlib.closing(batches), contextlib.closing(seen):
             waiting = next(seen, None)
             for span in stretch:
-                began, parts, found = time.perf_counter(), [], set[int]()
+                began, parts, found, crops = time.perf_counter(), [], set[int](), list[Crops]()
                 while waiting is not None and waiting[0][0] < span[1]:
                     parts.append(waiting[1])
+                    crops += [waiting[2]] if waiting[2] is not None else []
                     found.update(waiting[0].tolist())
                     count(len(waiting[0]))
                     waiting = next(seen, None)
@@ -195,7 +227,8 @@ def _detect_chunks(
                 count(len(bad))
                 seconds = time.perf_counter() - began
                 chunk = _join(span, parts, engine.card, config.sample.feature_size)
-                yield replace(chunk, n_frames=len(found), bad_frames=bad, seconds=seconds)
+                cut = joined_crops(crops, span) if crops else None
+                yield replace(chunk, n_frames=len(found), bad_frames=bad, seconds=seconds, crops=cut)
 
 
 def _join(span: Span, parts: Sequence[tuple[Detections, Poses, ndarray]], card: ModelCard, feature_size: int) -> Chunk:
@@ -215,7 +248,9 @@ def _join(span: Span, parts: Sequence[tuple[Detections, Poses, ndarray]], card: 
     return Chunk(span, concatenate(detections), concatenate(unique), features)
 
 
-def save_chunk(run_dir: Path, chunk: Chunk, *, card: ModelCard, config: RunConfig, prints: Prints) -> None:
+def save_chunk(
+    run_dir: Path, chunk: Chunk, plan: CropPlan | None, *, card: ModelCard, config: RunConfig, prints: Prints
+) -> None:
     """Assemble one chunk and write its files, manifest entries last."""
     span = chunk.span
     drop_entry(run_dir, "predict", span)
@@ -233,6 +268,8 @@ def save_chunk(run_dir: Path, chunk: Chunk, *, card: ModelCard, config: RunConfi
     }
     # first, with the features that only the network gives: a chunk is detected when it is assembled too
     _assemble_chunk(run_dir, chunk.detections, chunk.features, card=card, config=config, prints=prints)
+    if plan is not None and chunk.crops is not None:
+        save_crops(run_dir, plan, chunk.crops)
     write_entry(
         run_dir, "predict", span=span, fingerprint=prints.predict, outputs=outputs, seconds=chunk.seconds, counts=counts
     )

@@ -1,37 +1,35 @@
-"""Appearance of a run: crops of its tracklets, an encoder learned from them, who looks like whom."""
+"""Appearance of a run: who could be whom by the looks of its tracklets, learned from the video itself."""
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import time
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Float32, Int64
 from numpy import ndarray
 
 from shoal.config.reid import ReidConfig
 from shoal.config.run import RunConfig
 from shoal.io.artifacts import drop_entry, fingerprint, load_table, save_table, write_entry
-from shoal.io.crops import crop_mask, crop_points, cut_crops
-from shoal.io.video import read_frames
-from shoal.run.folder import each_span, find_video, plan_spans, read_part, read_spans, read_tracks
-from shoal.stages import evidence as judging
+from shoal.run.crops import complete_crops, each_crops, rows_of
+from shoal.run.folder import each_span
 from shoal.stages import sampling
-from shoal.stages.align import lay, template_of
-from shoal.types import Crops, Embeddings, Evidence, OnProgress, Poses, concatenate, no_progress, select
+from shoal.stages.identities import evidence_of_crops
+from shoal.stages.looks import describe, shrink
+from shoal.types import Evidence, OnProgress, TrackInfo, no_progress
 
 log = logging.getLogger(__name__)
 
-VERSION = 1
-CROPS, EMBEDDINGS, EVIDENCE = "crops.npz", "embeddings.npz", "evidence.npz"
-FOR_TEMPLATE = 20_000  # animals of full poses that the template is made of, the first ones of each span
+VERSION = 3
+EVIDENCE, KINDS = "evidence.npz", "tracklet_kinds.npz"
 
 
-def reid_print(config: RunConfig, linked: str) -> str:
-    """Fingerprint of appearance; empty where it is not used."""
-    return fingerprint("reid", VERSION, config.reid, inputs=[linked]) if config.reid.use else ""
+def reid_print(config: RunConfig, known: str) -> str:
+    """Fingerprint of appearance, from that of the kinds of tracklets; empty where it is not used."""
+    settings = config.reid.model_dump(mode="json", exclude={"gallery", "known"}) | {"n_animals": _n_animals(config)}
+    return fingerprint("reid", VERSION, settings, inputs=[known]) if config.reid.use else ""
 
 
 def read_evidence(run_dir: Path, config: RunConfig) -> Evidence | None:
@@ -41,122 +39,63 @@ def read_evidence(run_dir: Path, config: RunConfig) -> Evidence | None:
 
 
 def reid_run(
-    run_dir: Path, config: RunConfig, expected: str, linked: str, *, on_progress: OnProgress = no_progress
+    run_dir: Path, config: RunConfig, expected: str, known: str, *, on_progress: OnProgress = no_progress
 ) -> None:
-    """Write ``crops.npz``, ``embeddings.npz`` and ``evidence.npz`` of an associated run.
+    """Write ``evidence.npz`` of an associated run, and the crops that are not there yet.
 
     Where nothing can be learned (one animal, hardly a tracklet) there is no evidence, and tracks are joined by motion.
 
     Raises:
-        VideoError: the video, which crops are cut from, is not found.
+        VideoError: crops are missing, and so is the video.
     """
     began = time.perf_counter()
     drop_entry(run_dir, "reid")
-    (run_dir / EVIDENCE).unlink(missing_ok=True)
-    crops, tracklet, first, last = _crops(run_dir, config.reid, on_progress)
-    save_table(run_dir / CROPS, crops)
-    outputs, counts = [run_dir / CROPS], {"crops": len(crops), "tracklets": len(np.unique(tracklet))}
-    found = _learn(crops, tracklet, first, last, config, expected[:16], on_progress)
-    if found is None:
+    path, evidence, n_crops = run_dir / EVIDENCE, None, 0
+    path.unlink(missing_ok=True)
+    if complete_crops(run_dir, config.reid, on_progress=on_progress) is not None:
+        what, tracklet, first, last = _chosen(run_dir, config.reid)
+        n_crops = len(tracklet)
+        evidence = evidence_of_crops(what, tracklet, first, last, _n_animals(config), on_progress=on_progress)
+    if evidence is None:
         log.info("%s: nothing to learn appearance from; tracks are joined by motion", run_dir.name)
     else:
-        for name, table in zip((EMBEDDINGS, EVIDENCE), found, strict=True):
-            save_table(run_dir / name, table)
-            outputs.append(run_dir / name)
+        save_table(path, evidence)
     write_entry(
-        run_dir, "reid", fingerprint=expected, outputs=outputs, inputs={"associate": linked},
-        seconds=time.perf_counter() - began, counts=counts,
+        run_dir, "reid", fingerprint=expected, outputs=[path] if evidence else [], inputs={"classify": known},
+        seconds=time.perf_counter() - began,
+        counts={"crops": n_crops, "animals": evidence.vector.shape[1] if evidence else 0},
     )  # fmt: skip
 
 
-def _learn(
-    crops: Crops,
-    tracklet: Int64[ndarray, "N"],
-    first: Int64[ndarray, "T"],
-    last: Int64[ndarray, "T"],
-    config: RunConfig,
-    space: str,
-    on_progress: OnProgress,
-) -> tuple[Embeddings, Evidence] | None:
-    """Embeddings of all crops and what they say about tracklets."""
-    import torch
-
-    from shoal.models.device import pick_device
-    from shoal.models.reid import encode
-    from shoal.training.reid import learn_encoder
-
-    image = crops.image.copy()  # columns are read-only, and torch warns of such
-    try:
-        device = pick_device(config.compute)
-        net, colour = learn_encoder(image, tracklet, first, last, config.reid, device, on_progress=on_progress)
-    except ValueError:
-        return None
-    vector = encode(net, torch.from_numpy(image), colour).numpy()
-    evidence = judging.evidence_of_looks(vector, tracklet, first, last)
-    if evidence is None:
-        return None
-    return Embeddings(crops.frame, crops.item, vector, space, crops.span), evidence
+def _n_animals(config: RunConfig) -> int:
+    """How many animals there are; 0 = not known."""
+    return config.stitch.n_animals if config.stitch.count == "exact" else 0
 
 
-def _crops(
-    run_dir: Path, config: ReidConfig, on_progress: OnProgress
-) -> tuple[Crops, Int64[ndarray, "N"], Int64[ndarray, "T"], Int64[ndarray, "T"]]:
-    """Crops of chosen rows, the tracklet of each, and the first and last frame of every tracklet."""
-    part, size, all_spans = read_part(run_dir), (config.height, config.width), plan_spans(run_dir)
-    template = template_of(_some_poses(run_dir))
-    none = np.zeros(0, np.int64)
-    if template is None:
-        return Crops(none, none, np.zeros((0, *size, 3)), (part.start, part.stop)), none, none, none
-    every = config.every * part.every
-    chosen, first, last = _choose(run_dir, template, config, every)
-    points, mask = crop_points(template, size), crop_mask(template, size)
-    video, found, tracklet, total = find_video(run_dir).path, list[Crops](), [none], sum(map(len, chosen))
-    for span, rows in zip(all_spans, chosen, strict=True):
-        picked = select(read_tracks(run_dir, kind="tracklets", start=span[0], stop=span[1]), rows)
-        poses, image = picked.poses, np.zeros((len(rows), *size, 3), np.uint8)
-        done = sum(map(len, found))
-        if len(rows):
-            begin = part.start + -(-(span[0] - part.start) // every) * every  # the first of the span that counts
-            frames = read_frames(video, start=begin, stop=int(poses.frame[-1]) + 1, every=every)
-            with contextlib.closing(frames) as batches:
-                for batch in batches:
-                    for frame, picture in zip(batch.frame, batch.images, strict=True):
-                        a, b = np.searchsorted(poses.frame, (frame, frame + 1))
-                        image[a:b] = cut_crops(picture, lay(poses.xy[a:b].astype(np.float64), template, points), mask)
-                    on_progress("crops", done + int(np.searchsorted(poses.frame, batch.frame[-1] + 1)), total)
-        shown = image.any(axis=(1, 2, 3))  # frames that cannot be read show nothing
-        found.append(Crops(poses.frame[shown], poses.item[shown], image[shown], span))
-        tracklet.append(picked.track[shown].astype(np.int64))
-    return concatenate(found), np.concatenate(tracklet), first, last
+def _chosen(
+    run_dir: Path, config: ReidConfig
+) -> tuple[Float32[ndarray, "N D"], Int64[ndarray, "N"], Int64[ndarray, "T"], Int64[ndarray, "T"]]:
+    """Descriptions of the crops that are learned from, the tracklet of each, and every tracklet's first and last frame.
 
-
-def _choose(
-    run_dir: Path, template: Float64[ndarray, "K 2"], config: ReidConfig, every: int
-) -> tuple[list[Int64[ndarray, "n"]], Int64[ndarray, "T"], Int64[ndarray, "T"]]:
-    """Rows of each span worth a crop, and the first and last frame of every tracklet."""
-    start = read_part(run_dir).start
-    rows, tracks = list[ndarray](), list[ndarray]()
+    Reflections and duplicates have none.
+    """
+    tracks = list[ndarray]()
     first, last = np.zeros(0, np.int64), np.zeros(0, np.int64)
-    for tracklets in each_span(run_dir, kind="tracklets"):
+    for tracklets, crops in zip(each_span(run_dir, kind="tracklets"), each_crops(run_dir), strict=True):
         frame, track = tracklets.poses.frame, tracklets.track
-        good = sampling.worth_a_crop(tracklets, template, config) & ((frame - start) % every == 0)
-        rows.append(np.flatnonzero(good))
-        tracks.append(track[good])
+        tracks.append(track[rows_of(crops, tracklets.poses)])
         more = max(tracklets.n_tracks - len(first), 0)
         first, last = np.r_[first, np.full(more, np.iinfo(np.int64).max)], np.r_[last, np.full(more, -1)]
         np.minimum.at(first, track[track >= 0], frame[track >= 0])
         np.maximum.at(last, track[track >= 0], frame[track >= 0])
-    kept = sampling.thin_out(np.concatenate(tracks), config.max_crops)
-    parts = np.split(kept, np.cumsum([len(r) for r in rows])[:-1])
-    return [r[k] for r, k in zip(rows, parts, strict=True)], first, last
-
-
-def _some_poses(run_dir: Path) -> Float64[ndarray, "M K 2"]:
-    """The fullest poses of each span, some of them."""
-    all_spans = plan_spans(run_dir)
-    found: list[ndarray] = []
-    for span in all_spans:
-        xy = read_spans(run_dir, "poses", Poses, start=span[0], stop=span[1]).xy
-        n_seen = np.isfinite(xy).all(axis=2).sum(axis=1)
-        found.append(xy[n_seen == n_seen.max(initial=0)][: max(FOR_TEMPLATE // len(all_spans), 1)])
-    return np.concatenate(found).astype(np.float64)
+    track = np.concatenate(tracks).astype(np.int64)
+    is_animal = np.ones(len(first) + 1, dtype=bool)
+    is_animal[-1] = False  # of rows in no tracklet
+    if (run_dir / KINDS).is_file():
+        kinds = load_table(run_dir / KINDS, TrackInfo).kind
+        is_animal[: len(kinds)] = kinds == 0
+    kept = is_animal[track]
+    kept[kept] = sampling.thin_out(track[kept], config.max_crops)
+    parts = np.split(kept, np.cumsum([len(part) for part in tracks])[:-1])
+    what = [describe(shrink(crops.image[part])) for crops, part in zip(each_crops(run_dir), parts, strict=True)]
+    return np.concatenate(what), track[kept], first, last

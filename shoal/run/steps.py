@@ -52,6 +52,7 @@ from shoal.run.folder import (
     write_video,
 )
 from shoal.run.kinds import classify_run, stitch_kinds, track_prints
+from shoal.run.names import name_run, names_print
 from shoal.run.plan import Part, by_frame, by_look, chunk_size, looked_at, missing, part_name, spans
 from shoal.run.predict import Prints, fingerprints, measure_speed, peak_cap, predict, reassemble
 from shoal.run.reid import read_evidence, reid_run
@@ -66,7 +67,7 @@ log = logging.getLogger(__name__)
 
 HALFWAY = ".associate.partial.npz"
 HALFWAY_S = 20.0  # of association that a kill costs at most
-TABLES = ("detections", "unique", "poses", "appearance", "tracklets", "tracks", "manifest")
+TABLES = ("detections", "unique", "poses", "appearance", "crops", "tracklets", "tracks", "manifest")
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,18 +174,31 @@ def track(run_dir: Path, config: RunConfig | None = None, *, on_progress: OnProg
             hint=f"`shoal analyze {about['path']}` finishes it",
         )
     write_config(run_dir, config)
-    linked, known, looks, joined = track_prints(config, prints.assemble, edits_print(run_dir))
-    if is_done(run_dir, "associate", linked) and is_done(run_dir, "stitch", joined):
+    linked, _, _, joined = track_prints(config, prints.assemble, edits_print(run_dir))
+    named = names_print(config, joined)
+    is_tracked = is_done(run_dir, "associate", linked) and is_done(run_dir, "stitch", joined)
+    if is_tracked and (not named or is_done(run_dir, "names", named)):
         return run_dir
     with working(run_dir, "track"):
-        if not is_done(run_dir, "associate", linked):
-            _associate(run_dir, config, all_spans, linked, prints)
-        if not is_done(run_dir, "classify", known):
-            classify_run(run_dir, config, known, linked)
-        if looks and not is_done(run_dir, "reid", looks):
-            reid_run(run_dir, config, looks, linked, on_progress=on_progress)
-        _stitch(run_dir, config, all_spans, joined, known)
+        if not is_tracked:
+            _track(run_dir, config, all_spans, prints, on_progress)
+        if named:
+            name_run(run_dir, config, named, on_progress=on_progress)
     return run_dir
+
+
+def _track(
+    run_dir: Path, config: RunConfig, all_spans: Sequence[Span], prints: Prints, on_progress: OnProgress
+) -> None:
+    """What of tracking is not done."""
+    linked, known, looks, joined = track_prints(config, prints.assemble, edits_print(run_dir))
+    if not is_done(run_dir, "associate", linked):
+        _associate(run_dir, config, all_spans, linked, prints)
+    if not is_done(run_dir, "classify", known):
+        classify_run(run_dir, config, known, linked)
+    if looks and not is_done(run_dir, "reid", looks):
+        reid_run(run_dir, config, looks, known, on_progress=on_progress)
+    _stitch(run_dir, config, all_spans, joined, known)
 
 
 def change_config(run_dir: Path, file: Path | None = None, overrides: Sequence[str] = ()) -> RunConfig:

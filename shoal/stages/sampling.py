@@ -13,7 +13,7 @@ from numpy import ndarray
 from shoal.config.reid import ReidConfig
 from shoal.config.sample import SampleConfig
 from shoal.stages.align import place
-from shoal.types import Poses, Tracks
+from shoal.types import Poses
 
 VERSION = 1
 PROJECTION_SEED = 20_251
@@ -46,19 +46,18 @@ def worth_keeping(poses_of_frame: Poses, config: SampleConfig) -> Bool[ndarray, 
     return (n_seen > 0) & good & ((poses.frame % config.every == 0) | _is_near(poses, config.near))
 
 
-def worth_a_crop(tracklets: Tracks, template: Float64[ndarray, "K 2"], config: ReidConfig) -> Bool[ndarray, "M"]:
-    """Rows that show an animal well: half its keypoints, hardly bent, nobody near.
+def worth_a_crop(poses: Poses, template: Float64[ndarray, "K 2"], config: ReidConfig) -> Bool[ndarray, "M"]:
+    """Rows that show an animal well: half its keypoints, hardly bent, nobody near; frames do not influence each other.
 
     Args:
-        tracklets: from ``associate``.
+        poses: all animals of some frames.
         template: the usual body, px (``align.template_of``).
         config: what bent and near mean.
     """
-    poses = tracklets.poses
     xy = poses.xy.astype(np.float64)
     length = float(np.ptp(template, axis=0).max())
     n_seen = np.isfinite(xy).all(axis=2).sum(axis=1)
-    good = (tracklets.track >= 0) & (n_seen >= max(2, (len(template) + 1) // 2))
+    good = n_seen >= max(2, (len(template) + 1) // 2)
     good &= place(xy, template).misfit < config.max_misfit * length
     return good & (_distance(poses) > config.clear * length)
 

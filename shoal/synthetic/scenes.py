@@ -209,7 +209,7 @@ SCENES: dict[str, Scene] = {
     "shelter": replace(
         _LAB,
         name="shelter",
-        n_fish=8,
+        n_fish=10,
         mirrors=(),
         margins=(24.0, 24.0, 24.0, 24.0),
         shelter=(2.4, 1.9),

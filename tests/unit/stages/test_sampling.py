@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from shoal.config.reid import ReidConfig
 from shoal.config.sample import SampleConfig
 from shoal.stages.sampling import space_name, thin_out, worth_a_crop, worth_keeping
-from shoal.types import Poses, Tracks, select
+from shoal.types import Poses, select
 
 BODY = np.array([(-10.0, 0.0), (0.0, 0.0), (10.0, 0.0)])
 
@@ -72,9 +72,8 @@ def test_crops_are_of_animals_that_are_seen_well():
     quarter[:3] = np.nan
     xy = np.stack([body, bent + 200, half + 400, quarter + 600, body, body + np.array([0, 4])])
     poses = Poses([0, 0, 0, 0, 1, 1], [0, 1, 2, 3, 0, 1], xy, np.ones((6, 4)), np.ones(6), (0, 2))
-    good = worth_a_crop(Tracks(poses, np.arange(6)), body, ReidConfig())
+    good = worth_a_crop(poses, body, ReidConfig())
     assert good.tolist() == [True, False, True, False, False, False]
-    assert not worth_a_crop(Tracks(poses, np.full(6, -1)), body, ReidConfig()).any()
 
 
 @given(st.lists(st.integers(0, 5), max_size=60), st.integers(1, 70))
