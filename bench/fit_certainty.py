@@ -30,6 +30,7 @@ TABLE = Path(certainty.__file__).with_name("certainty_table.py")
 QUANTILES = (0.01, 0.04, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.96, 0.99)
 PENALTIES = (1.0, 3.0, 10.0, 30.0, 100.0)
 Curves = dict[str, tuple[tuple[float, ...], tuple[float, ...]]]
+Videos = list[tuple[bench.Video, int]]
 Rows = dict[str, list[tuple[ndarray, ndarray, int]]]
 
 
@@ -102,54 +103,41 @@ def recorded(video: bench.Video, config: StitchConfig) -> dict[str, tuple[ndarra
     return found
 
 
-def gather(seeds: range, n_frames: int) -> Rows:
+def gather(videos: Videos) -> Rows:
     """What decisions of all videos were judged by, and whether they are right, by kind."""
     rows: Rows = {kind: [] for kind in certainty.FEATURES}
-    for seed in seeds:
-        for scene in bench.SCENES_TESTED:
-            video = bench.make(scene, seed, n_frames)
-            bench.make.cache_clear()
-            changing = bench.without(video, np.random.default_rng(seed))
-            exact, most = (StitchConfig(n_animals=video.n_fish, count=count) for count in ("exact", "at-most"))
-            any_count = StitchConfig()
-            for one, config in ((video, exact), (video, any_count), (changing, most), (changing, any_count)):
-                for kind, (value, right) in recorded(one, config).items():
-                    rows[kind].append((value, right, seed))
-            print(scene, seed, file=sys.stderr, flush=True)
+    for video, seed in videos:
+        changing = bench.without(video, np.random.default_rng(seed))
+        exact, most = (StitchConfig(n_animals=video.n_fish, count=count) for count in ("exact", "at-most"))
+        any_count = StitchConfig()
+        for one, config in ((video, exact), (video, any_count), (changing, most), (changing, any_count)):
+            for kind, (value, right) in recorded(one, config).items():
+                rows[kind].append((value, right, seed))
+        print(video.name, seed, "described", file=sys.stderr, flush=True)
     return rows
 
 
-def swap_ratio(seeds: range, n_frames: int) -> tuple[float, float]:
+def exact_count(video: bench.Video) -> StitchConfig:
+    return StitchConfig(n_animals=video.n_fish, count="exact")
+
+
+def swap_ratio(videos: Videos) -> tuple[float, float]:
     """Swaps per wrong join expected; relative standard deviation of a video's mean beyond that of a Poisson number."""
-    true, wrong = list[float](), list[float]()
-    for seed in seeds:
-        for scene in bench.SCENES_TESTED:
-            video = bench.make(scene, seed, n_frames)
-            bench.make.cache_clear()
-            run = bench.judged(video, seed, StitchConfig(n_animals=video.n_fish, count="exact"))
-            true.append(float(run.swaps.is_swap.sum()))
-            wrong.append(run.expected[0] / certainty.SWAPS_PER_WRONG_JOIN)
-    n, mean = np.array(true), np.array(wrong)
-    ratio = float(n.sum() / mean.sum())
-    mean = mean * ratio
-    extra = ((n - mean) ** 2 - mean) / mean**2  # method of moments, each video the same weight
+    runs = [bench.judged(video, seed, exact_count(video)) for video, seed in videos]
+    true = np.array([float(run.swaps.is_swap.sum()) for run in runs])
+    wrong = np.array([run.expected[0] / certainty.SWAPS_PER_WRONG_JOIN for run in runs])
+    ratio = float(true.sum() / wrong.sum())
+    mean = wrong * ratio
+    extra = ((true - mean) ** 2 - mean) / mean**2  # method of moments, each video the same weight
     return round(ratio, 3), round(float(np.sqrt(max(np.mean(extra), 0.01))), 3)
 
 
-def looks_odds(seeds: range, n_frames: int) -> tuple[float, float]:
+def looks_odds(videos: Videos) -> tuple[float, float]:
     """Offset and factor of the log odds of joins where looks were weighed."""
-    p, right = list[ndarray](), list[ndarray]()
     certainty.LOOKS = (0.0, 1.0)
-    for seed in seeds:
-        for scene in bench.SCENES_TESTED:
-            video = bench.make(scene, seed, n_frames)
-            bench.make.cache_clear()
-            config = StitchConfig(n_animals=video.n_fish, count="exact")
-            one = bench.pooled([bench.judged(video, seed, config, bench.looks(video, seed))], bench.JOINS)
-            p.append(one[0])
-            right.append(one[1])
-            print(scene, seed, "looks", file=sys.stderr, flush=True)
-    odds, true = logit(np.clip(np.concatenate(p), 1e-6, 1 - 1e-6)), np.concatenate(right)
+    runs = [bench.judged(video, seed, exact_count(video), bench.looks(video, seed)) for video, seed in videos]
+    p, true = bench.pooled(runs, bench.JOINS)
+    odds = logit(np.clip(p, 1e-6, 1 - 1e-6))
 
     def loss(w: ndarray) -> float:
         return float((np.logaddexp(0, w[0] + w[1] * odds) - true * (w[0] + w[1] * odds)).sum())
@@ -182,7 +170,8 @@ def main() -> None:
     seeds = range(first, last + 1)
     flat = ((0.0,), (0.0,))  # figures may be other ones than those of the last fit
     certainty.TABLE = {kind: (0.0, dict.fromkeys(names, flat)) for kind, names in certainty.FEATURES.items()}
-    rows = gather(seeds, args.frames)
+    videos = [(bench.make(scene, seed, args.frames), seed) for seed in seeds for scene in bench.SCENES_TESTED]
+    rows = gather(videos)
     later = first + (2 * len(seeds)) // 3
     table: dict[str, tuple[float, Curves]] = {}
     for kind, names in certainty.FEATURES.items():
@@ -202,9 +191,9 @@ def main() -> None:
         )
     certainty.TABLE = table
     certainty.SWAPS_PER_WRONG_JOIN = 1.0
-    ratio, spread = swap_ratio(seeds, args.frames)
+    ratio, spread = swap_ratio(videos)
     print("swaps per wrong join", ratio, "spread", spread)
-    found = looks_odds(seeds, args.frames)
+    found = looks_odds(videos)
     print("looks", found)
     write(table, ratio, spread, found)
 
