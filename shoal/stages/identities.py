@@ -25,6 +25,7 @@ ROUNDS = 8
 KNOWN = 0.97  # of tracklets are of the animals of the groups, before they are looked at
 APART = 0.35  # likeness below which two groups are two animals, where nobody says how many there are
 ALIKE = 0.6  # likeness above which groups are put together, even if fewer are left than there are animals
+LITTLE = 0.5  # nats: looks that say less are not worth asking
 SMALL = 0.02  # of all crops: smaller groups are no animal of their own then
 
 
@@ -57,6 +58,9 @@ def evidence_of_crops(
     if len(begin) < 2 or n_animals == 1:
         return None
     description = (description @ principal_axes(description).T).astype(np.float32)  # of very many tracklets, too
+    limit = _said_at_most(description, tracklet, first, last)
+    if limit < LITTLE:
+        return None
     mean = group_means(description, tracklet, n).astype(np.float32)
     transform = learn_looks(description, tracklet)
     looks = mean @ transform
@@ -67,12 +71,11 @@ def evidence_of_crops(
     share = np.zeros((n, n_groups))
     share[begin[group >= 0], group[group >= 0]] = 1
     for round_ in range(ROUNDS):
-        if round_ % 2 == 0:
-            sure = (share.max(axis=1) > 0.9) & (crops >= LEAST)
+        sure = (share.max(axis=1) > 0.9) & (crops >= LEAST)
+        if round_ % 2 == 0 and len(np.unique(share.argmax(axis=1)[sure])) > 1:
             rows = sure[tracklet]
-            transform = learn_looks(
-                description[rows], np.unique(share.argmax(1)[tracklet[rows]], return_inverse=True)[1]
-            )
+            _, animal = np.unique(share.argmax(axis=1)[tracklet[rows]], return_inverse=True)
+            transform = learn_looks(description[rows], animal)
             looks = mean @ transform
         alike, has_others = _likeness_to_groups(looks, crops, share)
         calibration = _calibrated(alike, crops, share, has_others)
@@ -83,7 +86,52 @@ def evidence_of_crops(
         on_progress("reid", round_ + 1, ROUNDS)
     length = np.linalg.norm(share, axis=1, keepdims=True)
     weight = np.clip((share.max(axis=1) - 1 / n_groups) / (1 - 1 / n_groups), 0, 1)
-    return Evidence(share / np.maximum(length, 1e-9), weight, 2 * LIMIT, -LIMIT)
+    return Evidence(share / np.maximum(length, 1e-9), weight, 2 * limit, -limit)
+
+
+def _said_at_most(
+    description: Float32[ndarray, "N D"],
+    tracklet: Int64[ndarray, "N"],
+    first: Int64[ndarray, "T"],
+    last: Int64[ndarray, "T"],
+) -> float:
+    """Nats that looks may say of a pair: what is certain from the start shows how well they tell animals apart.
+
+    The halves of one tracklet are one animal, tracklets seen at the same time are two. What is learned from one
+    half of the tracklets is tried on the other. Groups cannot show this: they consist of what happens to look alike.
+    """
+    crops = np.bincount(tracklet, minlength=len(first))
+    good = np.flatnonzero(crops >= LEAST)
+    good = good[np.argsort(first[good], kind="stable")]
+    early, late = good[: len(good) // 2], good[len(good) // 2 :]
+    same, other = list[ndarray](), list[ndarray]()
+    for learned, tried in ((np.sort(early), np.sort(late)[:MOST]), (np.sort(late), np.sort(early)[:MOST])):
+        if len(learned) < 2 or len(tried) < 2:
+            return 0.0
+        rows = np.isin(tracklet, learned)
+        transform = learn_looks(description[rows], np.searchsorted(learned, tracklet[rows]))
+        rows = np.isin(tracklet, tried)
+        alike = _likeness_of_halves(description[rows] @ transform, np.searchsorted(tried, tracklet[rows]))
+        at_once = (first[tried][:, None] <= last[tried]) & (first[tried] <= last[tried][:, None])
+        np.fill_diagonal(at_once, val=False)
+        same.append(np.diag(alike))
+        other.append(alike[at_once])
+    one, two = np.concatenate(same), np.concatenate(other)
+    if len(two) < 2:
+        return 0.0
+    spread = max(float(one.std()), float(two.std()), LEAST_SPREAD)
+    return min(LIMIT, max(float(one.mean() - two.mean()) / spread, 0.0) ** 2 / 2)
+
+
+def _likeness_of_halves(looks: Float64[ndarray, "N C"], group: Int64[ndarray, "N"]) -> Float64[ndarray, "G G"]:
+    """Likeness of the first half of each group's rows to the second half of each."""
+    order = np.argsort(group, kind="stable")
+    rank = np.empty(len(group), np.int64)
+    rank[order] = np.arange(len(group)) - np.searchsorted(group[order], group[order])
+    is_late = 2 * rank >= np.bincount(group)[group]
+    half = group_means(looks, 2 * group + is_late, 2 * (int(group.max()) + 1))
+    half -= half.mean(axis=0)
+    return likeness(half[::2], half[1::2])
 
 
 def put_together(
