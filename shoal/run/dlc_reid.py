@@ -152,7 +152,7 @@ def looked_at(
             at = look(one, np.zeros(len(places), np.int64), places)
             values = np.zeros((*is_seen.shape, at.shape[1]), np.float32)
             values[is_seen] = at
-            yield number, (xy - np.float32(found.origin)).astype(np.float32), values
+            yield number, (xy - np.asarray(found.origin, np.float32)).astype(np.float32), values
             on_progress("features", int(np.searchsorted(frames, number)) + 1, len(frames))
 
 
