@@ -67,7 +67,16 @@ class ResourceError(ShoalError):
 
 
 class Stopped(ResourceError):
-    """Work ended early because somebody asked; what is done is saved and the same command goes on."""
+    """Work ended early because somebody asked; what is done is saved and the same command goes on.
+
+    Args:
+        message: where it stopped.
+        signal_name: the signal that asked, such as SIGTERM; empty if it was none.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", signal_name: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.signal_name = signal_name
 
 
 class PartialFailure(ShoalError):

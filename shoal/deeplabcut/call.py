@@ -5,19 +5,24 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
+import signal
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from shoal import __version__
 from shoal.deeplabcut.keywords import bind, unused
-from shoal.errors import ShoalError
+from shoal.errors import ShoalError, Stopped
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from shoal.run.batch import Batch
     from shoal.types import OnProgress
 
 log = logging.getLogger("shoal.deeplabcut")
+
+INTERRUPTED = "interrupted by Ctrl-C in"
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -28,6 +33,7 @@ class _Console:
 
     is_greeted = False
     progress: OnProgress | None = None
+    show_uncaught = sys.excepthook
 
 
 def step(function: Callable[P, R]) -> Callable[P, R]:
@@ -49,8 +55,27 @@ def step(function: Callable[P, R]) -> Callable[P, R]:
             if error.hint and not getattr(error, "__notes__", None):
                 error.add_note(f"hint: {error.hint}")  # a traceback shows notes
             raise
+        except KeyboardInterrupt as stop:
+            stop.add_note(f"{INTERRUPTED} {function.__name__}")
+            raise
 
     return cast("Callable[P, R]", call)
+
+
+def _end_script(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """A script that was asked to stop ends with a line and 128 + the signal's number; all else as it was.
+
+    Raises:
+        SystemExit: asked to stop. From here it becomes the script's exit code.
+    """
+    notes = getattr(error, "__notes__", [])
+    if isinstance(error, Stopped) and error.signal_name:
+        sys.stderr.write(f"{error.message}\n\nhint: {error.hint}\n")
+        raise SystemExit(128 + signal.Signals[error.signal_name])
+    if isinstance(error, KeyboardInterrupt) and any(note.startswith(INTERRUPTED) for note in notes):
+        sys.stderr.write("\n".join(notes) + "\n")
+        raise SystemExit(128 + signal.SIGINT)
+    _Console.show_uncaught(kind, error, trace)
 
 
 def on_progress(stage: str, done: int, total: int | None) -> None:
@@ -63,6 +88,8 @@ def _run(name: str, work: Callable[[], Any], idle: list[str]) -> Any:
     from shoal.run.console import keep_kernels, session
 
     keep_kernels()
+    if sys.excepthook is not _end_script:
+        _Console.show_uncaught, sys.excepthook = sys.excepthook, _end_script
     with session(lines=sys.stdout) as progress:
         _Console.progress = progress
         try:
