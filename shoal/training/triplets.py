@@ -70,6 +70,8 @@ def pick_triplets(
 
 
 def _groups(key: ndarray, rows: ndarray) -> list[tuple[Any, ndarray]]:
+    if not len(rows):
+        return []
     order = np.argsort(key, kind="stable")
     values, start = np.unique(key[order], return_index=True)
     return list(zip(values, np.split(rows[order], start[1:]), strict=True))
