@@ -15,7 +15,7 @@ from shoal.io.dlc.tracklets import write_tracklets
 from shoal.run.dlc_files import DlcResult, dlc_file, read_dlc_files, shifted
 from shoal.stages.associate import associate
 from shoal.stages.stitch import stitch
-from shoal.types import Poses, Tracks
+from shoal.types import Evidence, Poses, Tracks
 
 
 def associate_dlc_files(base: Path, *, config: AssociateConfig, method: str = "ellipse") -> Path:
@@ -43,6 +43,7 @@ def stitch_dlc_files(
     method: str = "ellipse",
     output: Path | None = None,
     csv: bool = False,
+    evidence: Evidence | None = None,
 ) -> Path:
     """Tracks from a video's tracklets, whoever made those: ``_el.pickle`` -> ``_el.h5``.
 
@@ -53,13 +54,14 @@ def stitch_dlc_files(
         method: of the tracklets.
         output: file to write; None = DLC's name.
         csv: a csv twin.
+        evidence: who looks like whom, about the tracklets of the file in their order; added to motion.
 
     Raises:
         ProjectError: no tracklets file, or damaged.
     """
     found = read_dlc_files(base, "tracklets", method=method)
     assert isinstance(found.table, Tracks)
-    tracks, _ = stitch(found.table, None, config)
+    tracks, _ = stitch(found.table, evidence, config)
     if config.n_animals:
         tracks = Tracks(tracks.poses, np.where(tracks.track < config.n_animals, tracks.track, -1))
     path = output or dlc_file(base, "tracks", method=method)

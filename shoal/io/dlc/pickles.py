@@ -8,7 +8,7 @@ import pickle
 import zipfile
 from collections import OrderedDict, defaultdict
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -183,11 +183,16 @@ def read_pickle(path: Path) -> Any:
     """
     try:
         with path.open("rb") as file:
-            return _Unpickler(file).load()
+            return unpickle(file)
     # a damaged pickle raises almost anything
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ProjectError(f"expected a pickle of plain data, got: {reason}\nwhere: {path}") from error
+
+
+def unpickle(file: IO[bytes]) -> Any:
+    """One pickle of plain data from an open file, as ``read_pickle``; a damaged one raises almost anything."""
+    return _Unpickler(file).load()
 
 
 def write_pickle(path: Path, content: Any) -> None:

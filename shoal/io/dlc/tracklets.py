@@ -21,8 +21,8 @@ from shoal.io.dlc.results import make_poses
 from shoal.types import Poses, Span, Tracks
 
 SINGLE, HEADER = "single", "header"
-SUFFIXES = {"ellipse": "_el", "box": "_bx", "skeleton": "_sk"}
-"""Track method -> suffix of its files."""
+SUFFIXES = {"ellipse": "_el", "box": "_bx", "skeleton": "_sk", "transformer": "_el_tr"}
+"""Track method -> suffix of its files; ``transformer`` = tracks joined by looks, too, from ``ellipse`` tracklets."""
 _COORDS = ("x", "y", "likelihood")
 
 

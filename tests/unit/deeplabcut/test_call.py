@@ -97,10 +97,6 @@ def test_functions_that_are_missing_say_what_to_use():
     with pytest.raises(deeplabcut.MissingFunctionError, match="napari"):
         deeplabcut.label_frames  # noqa: B018
     assert not hasattr(deeplabcut, "launch_dlc") and not hasattr(deeplabcut, "nonsense")
-    with pytest.raises(InputError, match="re-ID work"):
-        deeplabcut.transformer_reID("config.yaml", ["video.mp4"], n_tracks=10, videotype="mp4")
-    with pytest.raises(InputError, match="re-ID work"):
-        deeplabcut.create_tracking_dataset("config.yaml", ["video.mp4"], "ellipse")
 
 
 def test_wrong_keywords_never_reach_the_work():
