@@ -67,7 +67,17 @@ class ResourceError(ShoalError):
 
 
 class Stopped(ResourceError):
-    """Work ended early because somebody asked; what is done is saved and the same command goes on."""
+    """Work ended early because somebody asked; what is done is saved and the same command goes on.
+
+    Args:
+        message: what was stopped and how far it is.
+        hint: how to go on.
+        by: name of the signal that asked, such as "SIGTERM".
+    """
+
+    def __init__(self, message: str, *, hint: str = "", by: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.by = by
 
 
 class PartialFailure(ShoalError):

@@ -5,15 +5,18 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
+import signal
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from shoal import __version__
 from shoal.deeplabcut.keywords import bind, unused
-from shoal.errors import ShoalError
+from shoal.errors import ShoalError, Stopped
 
 if TYPE_CHECKING:
+    from types import TracebackType
+
     from shoal.run.batch import Batch
     from shoal.types import OnProgress
 
@@ -24,10 +27,11 @@ R = TypeVar("R")
 
 
 class _Console:
-    """Whether the banner was shown, and the progress of the call under way."""
+    """Whether the banner was shown, the progress of the call under way, and the Ctrl-C that ended one at once."""
 
     is_greeted = False
     progress: OnProgress | None = None
+    interrupt: KeyboardInterrupt | None = None
 
 
 def step(function: Callable[P, R]) -> Callable[P, R]:
@@ -63,6 +67,7 @@ def _run(name: str, work: Callable[[], Any], idle: list[str]) -> Any:
     from shoal.run.console import keep_kernels, session
 
     keep_kernels()
+    _end_quietly()
     with session(lines=sys.stdout) as progress:
         _Console.progress = progress
         try:
@@ -72,8 +77,33 @@ def _run(name: str, work: Callable[[], Any], idle: list[str]) -> Any:
             if idle:
                 log.warning("%s: these change nothing in shoal: %s", name, "; ".join(idle))
             return work()
+        except KeyboardInterrupt as error:
+            _Console.interrupt = error
+            raise
         finally:
             _Console.progress = None
+
+
+@functools.cache
+def _end_quietly() -> None:
+    """From now on a plain script that is told to stop ends with one line and the shell's code of that signal.
+
+    Only what the script does not catch comes here, and nothing does in a notebook.
+    """
+    usual = sys.excepthook
+
+    def show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if isinstance(error, Stopped):
+            where = "; ".join(filter(None, [*error.message.splitlines(), error.hint]))
+            line, number = f"stopped: {where}", getattr(signal, error.by or "SIGTERM")
+        elif error is _Console.interrupt:
+            line, number = "stopped: interrupted at once; what was finished before is saved", signal.SIGINT
+        else:
+            return usual(kind, error, trace)
+        sys.stderr.write(f"{line}\n")
+        raise SystemExit(128 + number)
+
+    sys.excepthook = show
 
 
 def finish(done: Batch[Any], line: str = "") -> None:

@@ -134,8 +134,8 @@ def analyze(
         left = len(_unfinished(run_dir, prints, all_spans))
         raise Stopped(
             f"stopped as asked; {len(all_spans) - left} of {len(all_spans)} chunks are done\nwhere: {run_dir}",
-            hint="the same command goes on from here",
-        )
+            hint="the same command goes on from here", by=should_stop(),
+        )  # fmt: skip
     _record_bad_frames(run_dir, info, all_spans)
     track(run_dir, config, on_progress=on_progress)
     remove_partial(run_dir)

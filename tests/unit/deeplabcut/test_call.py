@@ -93,6 +93,45 @@ def test_piped_lines_are_there_at_once():
     assert done.stdout.splitlines()[-1] == "first line"
 
 
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGINT", 130), ("SIGUSR1", 138)])
+def test_stopped_showed_a_traceback_in_a_plain_script(name, code):
+    """A job that its queue ends leaves one line that says how far it is, and the exit code of the signal."""
+    script = (
+        "import os, signal\n"
+        "from shoal.deeplabcut.call import step\n"
+        "from shoal.errors import Stopped\n"
+        "from shoal.io.stopping import stop_requests\n"
+        "@step\n"
+        "def f(config):\n"
+        "    with stop_requests('the epoch') as should_stop:\n"
+        f"        os.kill(os.getpid(), signal.{name})\n"
+        "        raise Stopped('epoch 3 of 9\\nwhere: run', hint='the same call goes on', by=should_stop())\n"
+        "f('c')"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    warning, *last = done.stderr.splitlines()
+    assert warning.startswith(f"warning: {name}: finishing the epoch")
+    assert last == ["stopped: epoch 3 of 9; where: run; the same call goes on"]
+
+
+def test_ctrl_c_showed_a_traceback_where_nothing_can_be_finished_first():
+    script = (
+        "import os, signal\n"
+        "from shoal.deeplabcut.call import step\n"
+        "@step\n"
+        "def f(config):\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "f('c')"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (130, 1)
+    assert done.stderr.startswith("stopped: interrupted at once")
+    crash = script.replace("os.kill(os.getpid(), signal.SIGINT)", "raise KeyError('bug')")
+    done = subprocess.run([sys.executable, "-c", crash], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "Traceback" in done.stderr and "KeyError: 'bug'" in done.stderr
+
+
 def test_functions_that_are_missing_say_what_to_use():
     with pytest.raises(deeplabcut.MissingFunctionError, match="napari"):
         deeplabcut.label_frames  # noqa: B018
