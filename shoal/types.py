@@ -508,34 +508,6 @@ class Crops:
 
 
 @dataclass(frozen=True, eq=False)
-class Embeddings:
-    """What an encoder makes of animals' appearance. N rows, sorted by (frame, item).
-
-    Attributes:
-        frame: (N,) frame number.
-        item: (N,) item number: with frame, the key of the animal row.
-        vector: (N, D) of length 1: near ones look alike.
-        space: name of the encoder; comparing two spaces is an error.
-        span: frames covered.
-    """
-
-    frame: Int64[ndarray, "N"]
-    item: Int16[ndarray, "N"]
-    vector: Float32[ndarray, "N D"]
-    space: str
-    span: Span
-
-    def __post_init__(self) -> None:
-        column(self, "frame", np.int64, None)
-        column(self, "item", np.int16, len(self.frame))
-        column(self, "vector", np.float32, len(self.frame), None)
-        _check_rows(self, "frame", "item")
-
-    def __len__(self) -> int:
-        return len(self.frame)
-
-
-@dataclass(frozen=True, eq=False)
 class Evidence:
     """Who is who besides motion: all that ``stitch`` knows about appearance. T tracklets.
 

@@ -8,7 +8,7 @@ from shoal.config.settings import Settings
 
 
 class ReidConfig(Settings):
-    """Crops of each tracklet, an encoder learned from the video's own tracklets, evidence for ``stitch``."""
+    """Crops of animals, what they say about who is who, and who is known by name."""
 
     use: bool = Field(default=False, description="tell animals apart by their looks, too, when tracks are joined")
     every: int = Field(default=2, gt=0, description="frames between crops, at least")
@@ -20,9 +20,6 @@ class ReidConfig(Settings):
         default=0.15, gt=0, description="bent further from the usual body (body lengths): no crop"
     )
     clear: float = Field(default=0.08, ge=0, description="nearer to another animal (body lengths): no crop")
-    steps: int = Field(default=200, gt=0, description="of training, at most")
-    size: int = Field(default=64, gt=0, description="numbers that describe an animal's looks")
-    seed: int = Field(default=0, ge=0, description="of the training")
     gallery: str = Field(
         default="", description="folder of animals known by name; empty = tracks are not named by looks"
     )

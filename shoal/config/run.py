@@ -28,6 +28,8 @@ from shoal.config.train import TrainConfig
 from shoal.errors import ConfigError
 
 M = TypeVar("M", bound=BaseModel)
+RETIRED = {"reid": ("steps", "size", "seed")}
+"""Settings that are gone; files of before, models and run folders among them, may still hold them."""
 _yaml: Any = YAML(typ="safe")
 
 
@@ -70,7 +72,7 @@ def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> RunC
             raise ConfigError(f"expected a YAML file of settings, got: {error}\nwhere: {path}") from error
         if not isinstance(loaded, dict):
             raise ConfigError(f"expected a mapping of settings, got {type(loaded).__name__}\nwhere: {path}")
-    data = cast("dict[str, Any]", loaded)
+    data = without_retired(cast("dict[str, Any]", loaded))
     for override in overrides:
         _override(data, override)
     return parse_config(RunConfig, data, where=str(path) if path else "--set")
@@ -80,6 +82,15 @@ def save_config(config: RunConfig, path: Path) -> None:
     """Write the full resolved settings as YAML."""
     with path.open("w") as file:
         cast(Any, YAML()).dump(config.model_dump(mode="json"), file)
+
+
+def without_retired(data: dict[str, Any]) -> dict[str, Any]:
+    """Settings read from a file, without those that are gone since it was written."""
+    kept = dict(data)
+    for section, names in RETIRED.items():
+        if isinstance(data.get(section), dict):
+            kept[section] = {name: value for name, value in data[section].items() if name not in names}
+    return kept
 
 
 def parse_config(model: type[M], data: dict[str, Any], *, where: str) -> M:

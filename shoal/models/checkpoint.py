@@ -16,7 +16,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from shoal.config.model import ModelConfig
-from shoal.config.run import RunConfig, parse_config
+from shoal.config.run import RunConfig, parse_config, without_retired
 from shoal.errors import CheckpointError, ConfigError
 from shoal.models.pose import PoseNet
 from shoal.models.registry import build
@@ -252,7 +252,7 @@ def info_from_plain(plain: dict[str, Any], *, where: str) -> ModelInfo:
             individuals=tuple(plain["individuals"]),
             has_identity=bool(plain["has_identity"]),
             body_length=float(plain["body_length"]),
-            config=parse_config(RunConfig, plain["config"], where=where),
+            config=parse_config(RunConfig, without_retired(plain["config"]), where=where),
         )
     except (KeyError, ValueError, ConfigError) as error:
         raise CheckpointError(f"description of the network cannot be read: {error}\nwhere: {where}") from error

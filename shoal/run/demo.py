@@ -31,7 +31,7 @@ TEST_SEED = 999  # of the test video, after 1000 * seed; the project's videos ha
 def demo_settings(*, quick: bool = False) -> list[str]:
     """Settings that differ from the defaults, as ``--set`` would give them: sized for minutes on two cores."""
     if quick:
-        return ["reid.use=true", "reid.steps=8", "train.epochs=4", "train.crops_per_image=2", "train.eval_every=4"]
+        return ["reid.use=true", "train.epochs=4", "train.crops_per_image=2", "train.eval_every=4"]
     return [
         "reid.use=true",
         "train.epochs=40",

@@ -11,7 +11,8 @@ import numpy as np
 from numpy import ndarray
 
 from shoal.errors import InputError
-from shoal.io.artifacts import save_table
+from shoal.io.artifacts import read_entry, save_table
+from shoal.io.dlc.results import name_tracks
 from shoal.run.crops import complete_crops, each_crops, rows_of
 from shoal.run.edits import read_names
 from shoal.run.folder import open_folder, read_animals, read_card, read_config
@@ -71,7 +72,9 @@ def enroll(
 
 def _called(run_dir: Path, names: Mapping[str, str]) -> dict[int, str]:
     """Name of each animal's track."""
-    now = read_names(run_dir)
+    stitched = read_entry(run_dir, "stitch")
+    n_tracks = stitched["counts"].get("tracks", 0) if stitched else 0
+    now = name_tracks(read_names(run_dir), max(n_tracks, read_config(run_dir).stitch.n_animals))
     wrong = sorted(set(names) - set(now))
     if wrong:
         raise InputError(f"expected animals of the run ({', '.join(now)}), got {', '.join(wrong)}\nwhere: {run_dir}")

@@ -35,7 +35,7 @@ def track_prints(config: RunConfig, assembled: str, edited: str = "") -> tuple[s
     """Fingerprints of associate, classify, reid (empty = not used) and stitch; ``edited``: of the edits, if any."""
     linked = fingerprint("associate", associating.VERSION, config.associate, inputs=[assembled])
     known = fingerprint("classify", classifying.VERSION, config.classify, inputs=[linked])
-    seen = reid_print(config, linked)
+    seen = reid_print(config, known)
     inputs = [known, *filter(None, (seen, edited))]
     return linked, known, seen, fingerprint("stitch", stitching.VERSION, config.stitch, inputs=inputs)
 

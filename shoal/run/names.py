@@ -200,7 +200,6 @@ def _name(pieces: _Pieces, learned: Learned, known: float) -> TrackNames:
     looks = total / np.maximum(crops, 1)[:, None]
     seen = crops >= FEWEST
     usual = (looks[seen].sum(axis=0) + AS_ONE * learned.usual) / (seen.sum() + AS_ONE)
-    apart = (first[:, None] <= last) & (first <= last[:, None]) & ~np.eye(n, dtype=bool)
     calibration = Calibration(*learned.calibration)
 
     def odds(looks: ndarray, crops: ndarray) -> Float64[ndarray, "X N"]:
@@ -208,7 +207,7 @@ def _name(pieces: _Pieces, learned: Learned, known: float) -> TrackNames:
 
     alone = pieces.looks / np.maximum(pieces.crops, 1)[:, None]
     return TrackNames(
-        learned.names, tracks, crops, name_probabilities(odds(looks, crops), apart, known),
+        learned.names, tracks, crops, name_probabilities(odds(looks, crops), (first, last), known),
         pieces.track, pieces.first, pieces.last, pieces.crops,
         name_probabilities(odds(alone, pieces.crops), None, known),
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Appearance of a run: an encoder learned from crops of its tracklets, who looks like whom."""
+"""Appearance of a run: who could be whom by the looks of its tracklets, learned from the video itself."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Float32, Int64
 from numpy import ndarray
 
 from shoal.config.reid import ReidConfig
@@ -15,20 +15,21 @@ from shoal.config.run import RunConfig
 from shoal.io.artifacts import drop_entry, fingerprint, load_table, save_table, write_entry
 from shoal.run.crops import complete_crops, each_crops, rows_of
 from shoal.run.folder import each_span
-from shoal.stages import evidence as judging
 from shoal.stages import sampling
-from shoal.types import Crops, Embeddings, Evidence, OnProgress, concatenate, no_progress
+from shoal.stages.identities import evidence_of_crops
+from shoal.stages.looks import describe, shrink
+from shoal.types import Evidence, OnProgress, TrackInfo, no_progress
 
 log = logging.getLogger(__name__)
 
-VERSION = 2
-EMBEDDINGS, EVIDENCE = "embeddings.npz", "evidence.npz"
+VERSION = 3
+EVIDENCE, KINDS = "evidence.npz", "tracklet_kinds.npz"
 
 
-def reid_print(config: RunConfig, linked: str) -> str:
-    """Fingerprint of appearance; empty where it is not used."""
-    settings = config.reid.model_dump(mode="json", exclude={"gallery", "known"})
-    return fingerprint("reid", VERSION, settings, inputs=[linked]) if config.reid.use else ""
+def reid_print(config: RunConfig, known: str) -> str:
+    """Fingerprint of appearance, from that of the kinds of tracklets; empty where it is not used."""
+    settings = config.reid.model_dump(mode="json", exclude={"gallery", "known"}) | {"n_animals": _n_animals(config)}
+    return fingerprint("reid", VERSION, settings, inputs=[known]) if config.reid.use else ""
 
 
 def read_evidence(run_dir: Path, config: RunConfig) -> Evidence | None:
@@ -38,68 +39,46 @@ def read_evidence(run_dir: Path, config: RunConfig) -> Evidence | None:
 
 
 def reid_run(
-    run_dir: Path, config: RunConfig, expected: str, linked: str, *, on_progress: OnProgress = no_progress
+    run_dir: Path, config: RunConfig, expected: str, known: str, *, on_progress: OnProgress = no_progress
 ) -> None:
-    """Write ``embeddings.npz`` and ``evidence.npz`` of an associated run, and the crops that are not there yet.
+    """Write ``evidence.npz`` of an associated run, and the crops that are not there yet.
 
     Where nothing can be learned (one animal, hardly a tracklet) there is no evidence, and tracks are joined by motion.
 
     Raises:
-        VideoError: the video, which crops are cut from, is not found.
+        VideoError: crops are missing, and so is the video.
     """
     began = time.perf_counter()
     drop_entry(run_dir, "reid")
-    (run_dir / EVIDENCE).unlink(missing_ok=True)
-    outputs, counts, found = list[Path](), {"crops": 0, "tracklets": 0}, None
+    path, evidence, n_crops = run_dir / EVIDENCE, None, 0
+    path.unlink(missing_ok=True)
     if complete_crops(run_dir, config.reid, on_progress=on_progress) is not None:
-        crops, tracklet, first, last = _chosen(run_dir, config.reid)
-        counts = {"crops": len(crops), "tracklets": len(np.unique(tracklet))}
-        found = _learn(crops, tracklet, first, last, config, expected[:16], on_progress)
-    if found is None:
+        what, tracklet, first, last = _chosen(run_dir, config.reid)
+        n_crops = len(tracklet)
+        evidence = evidence_of_crops(what, tracklet, first, last, _n_animals(config), on_progress=on_progress)
+    if evidence is None:
         log.info("%s: nothing to learn appearance from; tracks are joined by motion", run_dir.name)
     else:
-        for name, table in zip((EMBEDDINGS, EVIDENCE), found, strict=True):
-            save_table(run_dir / name, table)
-            outputs.append(run_dir / name)
+        save_table(path, evidence)
     write_entry(
-        run_dir, "reid", fingerprint=expected, outputs=outputs, inputs={"associate": linked},
-        seconds=time.perf_counter() - began, counts=counts,
+        run_dir, "reid", fingerprint=expected, outputs=[path] if evidence else [], inputs={"classify": known},
+        seconds=time.perf_counter() - began,
+        counts={"crops": n_crops, "animals": evidence.vector.shape[1] if evidence else 0},
     )  # fmt: skip
 
 
-def _learn(
-    crops: Crops,
-    tracklet: Int64[ndarray, "N"],
-    first: Int64[ndarray, "T"],
-    last: Int64[ndarray, "T"],
-    config: RunConfig,
-    space: str,
-    on_progress: OnProgress,
-) -> tuple[Embeddings, Evidence] | None:
-    """Embeddings of all crops and what they say about tracklets."""
-    import torch
-
-    from shoal.models.device import pick_device
-    from shoal.models.reid import encode
-    from shoal.training.reid import learn_encoder
-
-    image = crops.image.copy()  # columns are read-only, and torch warns of such
-    try:
-        device = pick_device(config.compute)
-        net, colour = learn_encoder(image, tracklet, first, last, config.reid, device, on_progress=on_progress)
-    except ValueError:
-        return None
-    vector = encode(net, torch.from_numpy(image), colour).numpy()
-    evidence = judging.evidence_of_looks(vector, tracklet, first, last)
-    if evidence is None:
-        return None
-    return Embeddings(crops.frame, crops.item, vector, space, crops.span), evidence
+def _n_animals(config: RunConfig) -> int:
+    """How many animals there are; 0 = not known."""
+    return config.stitch.n_animals if config.stitch.count == "exact" else 0
 
 
 def _chosen(
     run_dir: Path, config: ReidConfig
-) -> tuple[Crops, Int64[ndarray, "N"], Int64[ndarray, "T"], Int64[ndarray, "T"]]:
-    """Crops that are learned from, the tracklet of each, and the first and last frame of every tracklet."""
+) -> tuple[Float32[ndarray, "N D"], Int64[ndarray, "N"], Int64[ndarray, "T"], Int64[ndarray, "T"]]:
+    """Descriptions of the crops that are learned from, the tracklet of each, and every tracklet's first and last frame.
+
+    Reflections and duplicates have none.
+    """
     tracks = list[ndarray]()
     first, last = np.zeros(0, np.int64), np.zeros(0, np.int64)
     for tracklets, crops in zip(each_span(run_dir, kind="tracklets"), each_crops(run_dir), strict=True):
@@ -109,13 +88,14 @@ def _chosen(
         first, last = np.r_[first, np.full(more, np.iinfo(np.int64).max)], np.r_[last, np.full(more, -1)]
         np.minimum.at(first, track[track >= 0], frame[track >= 0])
         np.maximum.at(last, track[track >= 0], frame[track >= 0])
-    track = np.concatenate(tracks)
-    known = track >= 0
-    kept = known.copy()
-    kept[known] = sampling.thin_out(track[known], config.max_crops)
+    track = np.concatenate(tracks).astype(np.int64)
+    is_animal = np.ones(len(first) + 1, dtype=bool)
+    is_animal[-1] = False  # of rows in no tracklet
+    if (run_dir / KINDS).is_file():
+        kinds = load_table(run_dir / KINDS, TrackInfo).kind
+        is_animal[: len(kinds)] = kinds == 0
+    kept = is_animal[track]
+    kept[kept] = sampling.thin_out(track[kept], config.max_crops)
     parts = np.split(kept, np.cumsum([len(part) for part in tracks])[:-1])
-    found = [
-        Crops(crops.frame[part], crops.item[part], crops.image[part], crops.span)
-        for crops, part in zip(each_crops(run_dir), parts, strict=True)
-    ]
-    return concatenate(found), track[kept].astype(np.int64), first, last
+    what = [describe(shrink(crops.image[part])) for crops, part in zip(each_crops(run_dir), parts, strict=True)]
+    return np.concatenate(what), track[kept], first, last

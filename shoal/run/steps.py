@@ -194,7 +194,7 @@ def _track(
     if not is_done(run_dir, "classify", known):
         classify_run(run_dir, config, known, linked)
     if looks and not is_done(run_dir, "reid", looks):
-        reid_run(run_dir, config, looks, linked, on_progress=on_progress)
+        reid_run(run_dir, config, looks, known, on_progress=on_progress)
     _stitch(run_dir, config, all_spans, joined, known)
 
 

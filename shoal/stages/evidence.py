@@ -13,7 +13,7 @@ SAME = float(np.log(100))
 FEW, ENOUGH = 4, 8  # samples of a tracklet to calibrate with, and to know its looks fully
 MOST = 1000  # tracklets that pairs are made of: half a million
 LEAST_SPREAD = 0.2  # of likeness: a video's own pairs flatter an encoder that has learned from them
-LIMIT = 6.0  # nats that one pair may say at most, for or against: evidence adds to motion, it overrides nothing
+LIMIT = 12.0  # nats that one pair may say at most, for or against: evidence adds to motion, it overrides nothing
 
 
 def log_odds(evidence: Evidence, source: Int64[ndarray, "J"], target: Int64[ndarray, "J"]) -> Float64[ndarray, "J"]:

@@ -11,13 +11,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Float64, Int64
 from numpy import ndarray
 
 ROUNDS = 100
 LIMIT = 20.0  # nats that looks say at most: sums of larger odds would lose the 1 of "none of them"
 LEAST_SPREAD = 0.1  # of likeness: few animals were compared
-OTHER_DAY = 0.75  # of the likeness within a day is left on another one (docs/reid.md)
+OTHER_DAY, OTHER_DAY_SPREAD = 0.65, 0.16  # share of the likeness within a day that is left on another one, its spread
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ def calibrate(
     likeness, crops = pieces
     share = np.clip(likeness.mean() / same.mean(), 0.1, 1.0) if len(likeness) else 1.0
     noise = float((1 / share**2 - 1) / np.mean(1 / crops)) if len(crops) else 0.0
-    spreads = (max(float(values.std()), LEAST_SPREAD) for values in (same, other))
-    return Calibration(high, next(spreads), low, next(spreads), noise)
+    least = LEAST_SPREAD if days > 1 else OTHER_DAY_SPREAD
+    return Calibration(high, max(float(same.std()), least), low, max(float(other.std()), LEAST_SPREAD), noise)
 
 
 def log_odds_of_names(
@@ -85,27 +85,44 @@ def log_odds_of_names(
 
 
 def name_probabilities(
-    log_odds: Float64[ndarray, "T N"], apart: Bool[ndarray, "T T"] | None, known: float
+    log_odds: Float64[ndarray, "T N"],
+    ends: tuple[Int64[ndarray, "T"], Int64[ndarray, "T"]] | None,
+    known: float,
 ) -> Float64[ndarray, "T N+1"]:
     """Probability of each name for each track, the last one that of none of them.
 
     Args:
         log_odds: from ``log_odds_of_names``.
-        apart: which tracks are seen at the same time; None = each is looked at as if it were alone.
+        ends: first and last frame of each track: those that share a frame are different animals; None = each is looked
+            at as if it were alone.
         known: probability that an animal is one of those enrolled, before it is looked at.
 
-    >>> odds, apart = np.array([[4.0, 0], [3, 2]]), ~np.eye(2, dtype=bool)
-    >>> name_probabilities(odds, apart, 0.9).argmax(axis=1).tolist()
+    >>> odds, ends = np.array([[4.0, 0], [3, 2]]), (np.array([0, 5]), np.array([9, 20]))
+    >>> name_probabilities(odds, ends, 0.9).argmax(axis=1).tolist()
     [0, 1]
     """
     n = log_odds.shape[1]
     prior = known / max(n, 1) / (1 - known)
     weight = np.exp(np.clip(log_odds, -LIMIT, LIMIT)) * prior
     free = np.ones_like(weight)  # how far a name is free for a track, as far as the others leave it
-    for _ in range(ROUNDS if apart is not None else 0):
-        wish = weight / (1 + (weight * free).sum(axis=1, keepdims=True) - weight * free)
-        before, free = free, 1 / (1 + apart @ wish)
-        if np.abs(free - before).max(initial=0) < 1e-9:
-            break
+    if ends is not None:
+        for _ in range(ROUNDS):
+            wish = weight / (1 + (weight * free).sum(axis=1, keepdims=True) - weight * free)
+            before, free = free, 1 / (1 + _sum_at_once(wish, *ends))
+            if np.abs(free - before).max(initial=0) < 1e-9:
+                break
     share = np.hstack([weight * free, np.ones((len(weight), 1))])
     return share / share.sum(axis=1, keepdims=True)
+
+
+def _sum_at_once(
+    values: Float64[ndarray, "T N"], first: Int64[ndarray, "T"], last: Int64[ndarray, "T"]
+) -> Float64[ndarray, "T N"]:
+    """Sum over the other tracks that share a frame with each: those begun by its end less those over before it."""
+    zero = np.zeros((1, values.shape[1]))
+    by_first, by_last = np.argsort(first, kind="stable"), np.argsort(last, kind="stable")
+    begun = np.vstack([zero, np.cumsum(values[by_first], axis=0)])
+    over = np.vstack([zero, np.cumsum(values[by_last], axis=0)])
+    n_begun = np.searchsorted(first[by_first], last, side="right")
+    n_over = np.searchsorted(last[by_last], first, side="left")
+    return np.maximum(begun[n_begun] - over[n_over] - values, 0)

@@ -13,7 +13,7 @@ from shoal.run.crops import complete_crops, each_crops, joined_crops, read_crop_
 from shoal.run.folder import plan_spans, read_config
 from shoal.run.steps import analyze
 
-SETTINGS = ("reid.use=true", "reid.steps=2", "reid.height=20", "reid.width=40", "reid.clear=0")
+SETTINGS = ("reid.use=true", "reid.height=20", "reid.width=40", "reid.clear=0")
 
 
 def all_crops(run_dir):

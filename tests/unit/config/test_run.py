@@ -41,3 +41,13 @@ def test_a_broken_file_is_one_clear_error(tmp_path, text):
 def test_settings_are_frozen():
     with pytest.raises(Exception, match="frozen"):
         RunConfig().stitch.max_gap = 3
+
+
+def test_files_from_before_a_setting_was_retired_can_be_read(tmp_path):
+    """Models and run folders hold all settings of their day: none could be read after one was taken away."""
+    path = tmp_path / "run.yaml"
+    save_config(load_config(overrides=["reid.every=3"]), path)
+    path.write_text(path.read_text().replace("reid:\n", "reid:\n  steps: 200\n  size: 64\n"))
+    assert load_config(path).reid.every == 3
+    with pytest.raises(ConfigError, match=r"reid\.steps"):
+        load_config(overrides=["reid.steps=200"])

@@ -129,6 +129,13 @@ def test_a_video_is_enrolled_once_and_more_days_are_learned_from(days, tmp_path)
     )
 
 
+def test_animals_beyond_the_names_of_the_project_are_enrolled_too(days, tmp_path):
+    """Eight fish were tracked with a network of a project of six: two of them could not be enrolled."""
+    run = make_run(tmp_path / "a.shoal", days[0], names=("ann",))
+    write_entry(run, "stitch", fingerprint="joined", outputs=[], counts={"tracks": 3})
+    assert enroll(run, tmp_path / "g")["names"] == ["ann", "individual2", "individual3"]
+
+
 def test_what_cannot_be_enrolled_is_said(gallery, days, tmp_path):
     run = make_run(tmp_path / "a.shoal", days[0])
     with pytest.raises(InputError, match="expected animals of the run"):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from shoal.config.run import load_config
-from shoal.io.artifacts import is_done, load_table, read_entry, save_table, write_json
+from shoal.io.artifacts import is_done, read_entry, save_table, write_json
 from shoal.io.video import probe
 from shoal.run.crops import each_crops, joined_crops
 from shoal.run.folder import TrackColumn, table_path, write_config, write_video
@@ -16,10 +16,17 @@ from shoal.stages.evidence import log_odds
 from shoal.synthetic.dataset import make_video
 from shoal.synthetic.scenes import SCENES
 from shoal.synthetic.truth import truth_of, visible_tracks
-from shoal.types import Crops, Embeddings, Poses, Tracks, select
+from shoal.types import Crops, Poses, Tracks, select
 
 N_FRAMES = 72
-CONFIG = ("reid.use=true", "reid.steps=6", "reid.size=8", "reid.height=20", "reid.width=40", "compute.threads=1")
+CONFIG = (
+    "reid.use=true",
+    "stitch.n_animals=3",
+    "stitch.count=exact",
+    "reid.height=20",
+    "reid.width=40",
+    "compute.threads=1",
+)
 
 
 @pytest.fixture(scope="module")
@@ -57,17 +64,15 @@ def all_crops(folder: Path) -> Crops:
     return joined_crops(list(each_crops(folder)), (0, N_FRAMES))
 
 
-def test_a_run_has_crops_embeddings_and_evidence(swimmers, tmp_path):
+def test_a_run_has_crops_and_evidence(swimmers, tmp_path):
     folder, config = make_run(tmp_path / "a", swimmers, [(0, N_FRAMES)])
     assert is_done(folder, "reid", reid_print(config, "linked"))
-    crops, found = all_crops(folder), load_table(folder / "embeddings.npz", Embeddings)
+    crops = all_crops(folder)
     assert (crops.frame % config.reid.every == 0).all() and 40 < len(crops) <= 3 * N_FRAMES / 2
     assert 0.2 < (crops.image > 0).mean() < 0.8
-    np.testing.assert_array_equal(crops.frame, found.frame)
-    np.testing.assert_allclose(np.linalg.norm(found.vector, axis=1), 1, atol=1e-5)
     evidence = read_evidence(folder, config)
     assert evidence is not None and (evidence.weight[:6] > 0).all()
-    assert np.isfinite(log_odds(evidence, np.arange(3), np.arange(3, 6))).all()
+    assert (log_odds(evidence, np.arange(3), np.arange(3, 6)) > 3).all(), "the second half of each fish's track"
     entry = read_entry(folder, "reid")
     assert entry is not None and entry["counts"]["crops"] == len(crops)
     assert read_evidence(folder, load_config()) is None, "not used"
@@ -77,14 +82,18 @@ def test_chunks_make_no_difference(swimmers, tmp_path):
     whole, _ = make_run(tmp_path / "whole", swimmers, [(0, N_FRAMES)])
     parts, _ = make_run(tmp_path / "parts", swimmers, [(0, 20), (20, 64), (64, N_FRAMES)])
     np.testing.assert_array_equal(all_crops(whole).image, all_crops(parts).image)
-    for name in ("embeddings.npz", "evidence.npz"):
-        assert (whole / name).read_bytes() == (parts / name).read_bytes(), name
+    assert (whole / "evidence.npz").read_bytes() == (parts / "evidence.npz").read_bytes()
 
 
 def test_crops_are_limited_and_every_tracklet_keeps_some(swimmers, tmp_path):
     folder, config = make_run(tmp_path / "few", swimmers, [(0, N_FRAMES)], "reid.max_crops=54")
-    evidence, found = read_evidence(folder, config), load_table(folder / "embeddings.npz", Embeddings)
-    assert len(found) <= 54 and evidence is not None and (evidence.weight[:6] > 0).all()
+    evidence, entry = read_evidence(folder, config), read_entry(folder, "reid")
+    assert (
+        entry is not None
+        and 40 < entry["counts"]["crops"] <= 54
+        and evidence is not None
+        and (evidence.weight[:6] > 0).all()
+    )
 
 
 def test_a_run_without_animals_has_no_evidence(swimmers, tmp_path):
