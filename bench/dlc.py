@@ -1,8 +1,8 @@
 """The DeepLabCut issue's figures, bar by bar.
 
-    scripts/bench dlc                 everything: A trains for real (about two hours on 2 cores)
-    scripts/bench dlc --quick         a smaller case of every bar, some minutes
-    scripts/bench dlc --peers         B and C are asked of DeepLabCut itself, not of its stored answers
+    scripts/bench dlc --peers         everything; B and C asked of DeepLabCut itself (A trains for real: three hours)
+    scripts/bench dlc                 the same with DeepLabCut's stored answers
+    scripts/bench dlc --quick         a smaller case of every bar, about a minute
     scripts/bench dlc --only A
 
 A  the guide's script with only its import line changed, on rendered fish and on real ones (zebrafish8_a)
@@ -188,7 +188,10 @@ def bar_c(work: Path, args: argparse.Namespace) -> Bar:
     in every frame; where shoal's own grouping differs, the labels must not like it less (``dlc_parity.compare``).
     """
     figure: dict[str, Any] = {
-        "maps": _tests("tests/peer/test_dlc_networks.py", "tests/unit/models"),
+        "maps": _tests(
+            "tests/peer/test_dlc_networks.py",
+            *_files("tests/unit/models", "test_dlc_networks.py" if args.quick else "test_dlc*.py"),
+        ),
         "rules": _tests("tests/peer/test_assembly_rules.py"),
     }
     figure["networks"] = {net: found.get("compare", "not measured") for net, found in _parity(args, "compare").items()}
@@ -201,19 +204,25 @@ def bar_c(work: Path, args: argparse.Namespace) -> Bar:
 def bar_d(work: Path, args: argparse.Namespace) -> Bar:
     """Oracle tests; the data must be there."""
     real_data("dlc_trimouse_algo")
-    figure = {"tests": _tests("tests", "-m", "data")}
+    pattern = "test_dlc_oracles.py" if args.quick else "test_*.py"
+    files = [f for f in _files("tests", pattern) if "mark.data" in (ROOT / f).read_text()]
+    figure = {"tests": _tests(*files, "-m", "data")}
     return _bar(figure, "every figure of DeepLabCut's tests", holds=figure["tests"]["passed"])
 
 
 def bar_e(work: Path, args: argparse.Namespace) -> Bar:
     """Property tests of files."""
-    files = [str(p.relative_to(ROOT)) for p in sorted((ROOT / "tests" / "property").glob("test_dlc*.py"))]
-    figure = {"tests": _tests(*files, "tests/unit/io/dlc")}
+    unit = () if args.quick else ("tests/unit/io/dlc",)
+    figure = {"tests": _tests(*_files("tests/property", "test_dlc*.py"), *unit)}
     return _bar(
         figure,
         "write -> read gives equal tables; fuzzed input: InputError, no file changed",
         holds=figure["tests"]["passed"],
     )
+
+
+def _files(folder: str, pattern: str) -> list[str]:
+    return [str(path.relative_to(ROOT)) for path in sorted((ROOT / folder).rglob(pattern))]
 
 
 def _parity(args: argparse.Namespace, step: str) -> dict[str, Any]:

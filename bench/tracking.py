@@ -1,10 +1,12 @@
-"""The tracking issue's figures, bar by bar (D and the peers of C are not here yet).
+"""The tracking issue's figures, bar by bar (the peers of C are not here yet).
 
     scripts/bench tracking [--quick] [--only BARS] [--json FILE]
 
 A  purity of tracklets
 B  speed of assembly, association and stitching, one core, compilation excluded
 C  quality by motion and build alone: simulated detections of scenes lab and zebra, and real animals (needs SHOAL_DATA)
+D  probabilities of decisions, swaps expected without truth (bench/tracking_certainty.py; the curves are fitted by
+   bench/fit_certainty.py on seeds 100-117)
 E  any number of animals, none, empty videos: always an answer (bench/tracking_cases.py)
 F  reflections (bench/tracking_reflections.py)
 G  the same answer for any chunks and any order of animals; edits under any settings (bench/tracking_cases.py)
@@ -30,6 +32,7 @@ from command import real_data
 from foundation import Bar, _bar, run_bars
 from numpy import ndarray
 from tracking_cases import bar_e, bar_g
+from tracking_certainty import bar_d
 from tracking_reflections import bar_f, owners, read_slp
 from tracking_speed import association_speed
 
@@ -213,7 +216,7 @@ def changes(true: ndarray, track: ndarray, n: int) -> int:
     return total
 
 
-BARS = {"A": bar_a, "B": bar_b, "C": bar_c, "E": bar_e, "F": bar_f, "G": bar_g}
+BARS = {"A": bar_a, "B": bar_b, "C": bar_c, "D": bar_d, "E": bar_e, "F": bar_f, "G": bar_g}
 
 
 def main() -> int:

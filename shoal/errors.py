@@ -70,14 +70,13 @@ class Stopped(ResourceError):
     """Work ended early because somebody asked; what is done is saved and the same command goes on.
 
     Args:
-        message: what was stopped and how far it is.
-        hint: how to go on.
-        by: name of the signal that asked, such as "SIGTERM".
+        message: where it stopped.
+        signal_name: the signal that asked, such as SIGTERM; empty if it was none.
     """
 
-    def __init__(self, message: str, *, hint: str = "", by: str = "") -> None:
+    def __init__(self, message: str, *, hint: str = "", signal_name: str = "") -> None:
         super().__init__(message, hint=hint)
-        self.by = by
+        self.signal_name = signal_name
 
 
 class PartialFailure(ShoalError):

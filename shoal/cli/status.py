@@ -49,12 +49,14 @@ def _line(row: dict[str, Any], state: str, name: str) -> str:
 def _notes(row: dict[str, Any]) -> list[str]:
     """Who works on a run, and what it lacks."""
     from shoal.run.console import clock
+    from shoal.run.swaps import say_swaps
 
     notes = [
         f"{w['stage']} by process {w['pid']} on {w['host']} for {clock(w['seconds'])}" for w in row.get("running", ())
     ]
     if row.get("died") and not notes:
         notes.append("whoever worked on it was killed; the same command goes on")
+    notes += filter(None, [say_swaps(row)])
     gaps = [f"{start}-{stop}" for start, stop in row.get("missing", ())]
     if gaps:
         more = f" and {len(gaps) - MANY_GAPS} more" if len(gaps) > MANY_GAPS else ""

@@ -38,6 +38,7 @@ def track(
     from shoal.run.batch import for_each, raise_failures
     from shoal.run.edits import edit_report
     from shoal.run.steps import change_config, track
+    from shoal.run.swaps import swaps_of
 
     chosen = [f"classify.reflections={reflections}"] if reflections else []
 
@@ -48,10 +49,11 @@ def track(
     with session(verbose=verbose, quiet=quiet) as on_progress:
         done = for_each(runs, one)
     edits = [found for found in map(edit_report, done.results) if found["edits"] or found["left_out"]]
+    swaps = [f"{run.name}: {words}" for run in done.results if (words := swaps_of(run))]
     words = ["shoal", "render", *done.results[:1]] if done.results else ()
     report(
         {"runs": done.results, "failures": done.failures, "edits": edits}, as_json=as_json,
-        text="\n".join(map(_say, edits)), next_command=words,
+        text="\n".join([*map(_say, edits), *swaps]), next_command=words,
     )  # fmt: skip
     raise_failures(done)
 

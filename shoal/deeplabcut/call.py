@@ -22,16 +22,18 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("shoal.deeplabcut")
 
+INTERRUPTED = "interrupted by Ctrl-C in"
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 class _Console:
-    """Whether the banner was shown, the progress of the call under way, and the Ctrl-C that ended one at once."""
+    """Whether the banner was shown, and the progress of the call under way."""
 
     is_greeted = False
     progress: OnProgress | None = None
-    interrupt: KeyboardInterrupt | None = None
+    show_uncaught = sys.excepthook
 
 
 def step(function: Callable[P, R]) -> Callable[P, R]:
@@ -53,8 +55,27 @@ def step(function: Callable[P, R]) -> Callable[P, R]:
             if error.hint and not getattr(error, "__notes__", None):
                 error.add_note(f"hint: {error.hint}")  # a traceback shows notes
             raise
+        except KeyboardInterrupt as stop:
+            stop.add_note(f"{INTERRUPTED} {function.__name__}")
+            raise
 
     return cast("Callable[P, R]", call)
+
+
+def _end_script(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """A script that was asked to stop ends with a line and 128 + the signal's number; all else as it was.
+
+    Raises:
+        SystemExit: asked to stop. From here it becomes the script's exit code.
+    """
+    notes = getattr(error, "__notes__", [])
+    if isinstance(error, Stopped) and error.signal_name:
+        sys.stderr.write(f"{error.message}\n\nhint: {error.hint}\n")
+        raise SystemExit(128 + signal.Signals[error.signal_name])
+    if isinstance(error, KeyboardInterrupt) and any(note.startswith(INTERRUPTED) for note in notes):
+        sys.stderr.write("\n".join(notes) + "\n")
+        raise SystemExit(128 + signal.SIGINT)
+    _Console.show_uncaught(kind, error, trace)
 
 
 def on_progress(stage: str, done: int, total: int | None) -> None:
@@ -67,7 +88,8 @@ def _run(name: str, work: Callable[[], Any], idle: list[str]) -> Any:
     from shoal.run.console import keep_kernels, session
 
     keep_kernels()
-    _end_quietly()
+    if sys.excepthook is not _end_script:
+        _Console.show_uncaught, sys.excepthook = sys.excepthook, _end_script
     with session(lines=sys.stdout) as progress:
         _Console.progress = progress
         try:
@@ -77,33 +99,8 @@ def _run(name: str, work: Callable[[], Any], idle: list[str]) -> Any:
             if idle:
                 log.warning("%s: these change nothing in shoal: %s", name, "; ".join(idle))
             return work()
-        except KeyboardInterrupt as error:
-            _Console.interrupt = error
-            raise
         finally:
             _Console.progress = None
-
-
-@functools.cache
-def _end_quietly() -> None:
-    """From now on a plain script that is told to stop ends with one line and the shell's code of that signal.
-
-    Only what the script does not catch comes here, and nothing does in a notebook.
-    """
-    usual = sys.excepthook
-
-    def show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        if isinstance(error, Stopped):
-            where = "; ".join(filter(None, [*error.message.splitlines(), error.hint]))
-            line, number = f"stopped: {where}", getattr(signal, error.by or "SIGTERM")
-        elif error is _Console.interrupt:
-            line, number = "stopped: interrupted at once; what was finished before is saved", signal.SIGINT
-        else:
-            return usual(kind, error, trace)
-        sys.stderr.write(f"{line}\n")
-        raise SystemExit(128 + number)
-
-    sys.excepthook = show
 
 
 def finish(done: Batch[Any], line: str = "") -> None:

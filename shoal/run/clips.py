@@ -175,14 +175,17 @@ def worst_moments(decisions: Decisions, count: int, *, apart: int, config: Stitc
 def certainty(decisions: Decisions, config: StitchConfig) -> Float64[ndarray, "N"]:
     """How clear each decision was: 0 = as well the other way, 1 = clear; below 0 = forced against the odds.
 
-    Its probability where that is known, else its margin. For a join with neither it is how much cheaper it was than
-    to let one track end and another begin, as a share of that. Starts, ends and leftovers come last.
+    Its probability; decisions without one then come last. Where no decision has one (runs of former versions) it is the
+    margin, and for a join without that how much cheaper it was than to let one track end and another begin, as a share
+    of that. Starts, ends and leftovers come last.
     """
+    judged = np.isin(decisions.kind, [DECISION_KINDS.index(kind) for kind in JUDGED])
+    sure = np.where(judged, decisions.probability.astype(np.float64), np.nan)
+    if (sure < 1).any():  # 1 is what edits say
+        return np.where(np.isfinite(sure), sure, np.inf)
     new = 2 * config.appear_cost
     by_cost = (new - decisions.cost.astype(np.float64)) / new if new else -decisions.cost.astype(np.float64)
-    known = np.where(np.isfinite(decisions.probability), decisions.probability, decisions.margin)
-    found = np.where(np.isfinite(known), known, by_cost)
-    judged = np.isin(decisions.kind, [DECISION_KINDS.index(kind) for kind in JUDGED])
+    found = np.where(np.isfinite(decisions.margin), decisions.margin, by_cost)
     return np.where(judged & np.isfinite(found), found, np.inf)
 
 

@@ -86,7 +86,7 @@ def train(
         raise Stopped(
             f"training stopped by {result.stopped_by} at epoch {result.epoch} of {result.n_epochs}; it is saved"
             f"\nwhere: {run_dir}",
-            hint="the same command goes on from here", by=result.stopped_by,
+            hint="the same command goes on from here", signal_name=result.stopped_by,
         )  # fmt: skip
     curves = plot_training(run_dir)
     files = [result.model, run_dir / "run.yaml", run_dir / "log.jsonl", *([curves] if curves else [])]

@@ -112,7 +112,7 @@ def train_shuffle(
         raise Stopped(
             f"training stopped by {result.stopped_by} at epoch {result.epoch} of {result.n_epochs}; it is saved"
             f"\nwhere: {run_dir}",
-            hint="the same call goes on from here", by=result.stopped_by,
+            hint="the same call goes on from here", signal_name=result.stopped_by,
         )  # fmt: skip
     plot_training(run_dir)
     return list_snapshots(shuffle.train_folder)[-1].path

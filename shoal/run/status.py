@@ -33,7 +33,8 @@ def status(paths: Sequence[Path]) -> list[Row]:
     ``damaged``, ``not begun``, ``no file``), ``frames`` (by its header if not begun), ``bad_frames`` and, of runs that
     are not damaged, ``chunks``, ``chunks_done``, ``frames_done``, ``missing`` (ranges of frames), ``running`` (who
     works on it), ``died`` (how many processes were killed there), ``seconds`` (spent on the network), ``seconds_left``
-    (None = not known), ``tracks``.
+    (None = not known), ``tracks``, and of tracked runs ``swaps`` and ``swaps_per_hour``: identity swaps to be expected
+    and the limits of their 90 % interval.
 
     Args:
         paths: run folders; videos; projects (their folder or config.yaml), which stand for the videos in video_sets;
@@ -147,6 +148,7 @@ def _status(run_dir: Path) -> Row:
     row["state"] = "unfinished" if left else "tracked" if is_tracked else "analyzed"
     if is_tracked and (entry := read_entry(run_dir, "stitch")):
         row["tracks"] = entry["counts"]["tracks"]
+        row |= {name: entry["counts"][name] for name in ("swaps", "swaps_per_hour") if name in entry["counts"]}
     return row
 
 

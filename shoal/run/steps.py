@@ -37,6 +37,7 @@ from shoal.run.folder import (
     TRACK_INFO,
     TrackColumn,
     claim_folder,
+    fps_of,
     open_folder,
     plan_spans,
     read_card,
@@ -56,8 +57,10 @@ from shoal.run.plan import Part, by_frame, by_look, chunk_size, looked_at, missi
 from shoal.run.predict import Prints, fingerprints, measure_speed, peak_cap, predict, reassemble
 from shoal.run.reid import read_evidence, reid_run
 from shoal.run.running import working
+from shoal.run.swaps import count_swaps, say_swaps
 from shoal.stages import associate as associating
 from shoal.stages import stitch as stitching
+from shoal.stages.certainty import bridge
 from shoal.types import Decisions, OnProgress, Poses, Span, Tracks, no_progress
 
 log = logging.getLogger(__name__)
@@ -134,7 +137,7 @@ def analyze(
         left = len(_unfinished(run_dir, prints, all_spans))
         raise Stopped(
             f"stopped as asked; {len(all_spans) - left} of {len(all_spans)} chunks are done\nwhere: {run_dir}",
-            hint="the same command goes on from here", by=should_stop(),
+            hint="the same command goes on from here", signal_name=should_stop(),
         )  # fmt: skip
     _record_bad_frames(run_dir, info, all_spans)
     track(run_dir, config, on_progress=on_progress)
@@ -344,6 +347,8 @@ def _log_summary(run_dir: Path, all_spans: Sequence[Span]) -> None:
         run_dir.name, frames, frames / max(seconds, 1e-3), animals / max(frames, 1), counts.get("tracks", 0),
         f" ({counts['leftovers']} tracklets fit none of them)" if counts.get("leftovers") else "",
     )  # fmt: skip
+    if words := say_swaps(counts):
+        log.info("%s: %s", run_dir.name, words)
     if capped:
         log.warning(
             "%s: %d times a keypoint had more peaks in a frame than are kept (predict.max_peaks); "
@@ -411,12 +416,13 @@ def _stitch(run_dir: Path, config: RunConfig, all_spans: Sequence[Span], expecte
         column = TrackColumn(stitching.relabel(tracklets, number).track, span)
         outputs.append(_save_column(run_dir, "tracks", column))
     outputs.append(run_dir / "decisions.npz")
-    save_table(outputs[-1], _merge(load_table(run_dir / "cuts.npz", Decisions), joins))
+    save_table(outputs[-1], _merge(bridge(load_table(run_dir / "cuts.npz", Decisions), joins), joins))
     info = read_info(run_dir)
     found = np.setdiff1d(number[number >= 0], info.track[info.kind > 0])  # reflections are neither
     # a number beyond the animals that there are at most is a tracklet that fits none of them
     limit = config.stitch.n_animals if config.stitch.count != "unknown" and config.stitch.n_animals else len(number)
     counts = {"tracks": int((found < limit).sum()), "leftovers": int((found >= limit).sum()), "decisions": len(joins)}
+    counts |= count_swaps(joins, (part.stop - part.start) / float(fps_of(open_folder(run_dir))))
     said = {"edits": len(edited.kept), "edits_left_out": edited.left_out} if edited.kept or edited.left_out else {}
     for n, why in edited.left_out:
         log.warning("%s: edit %d is left out: %s", run_dir.name, n, why)

@@ -26,6 +26,7 @@ from shoal.stages.survey import Nodes
 from shoal.types import Evidence
 
 MAX_ROUNDS = 50  # over all pairs of tracks; each exchange gains, so this is never reached but for rounding
+REACH = 12  # tracklets of either track that a piece taken from its middle may have
 NO_LIMIT = np.iinfo(np.int64).max
 
 
@@ -66,14 +67,14 @@ def exchange(
         margins of the paths' joins, starts and ends by pair of positions (-1 = beginning or end): what the best other
         exchange that undoes it costs more. Joins that no exchange can undo are left out.
     """
-    from shoal.stages.kernels.exchange import best_exchange
+    from shoal.stages.kernels.exchange import ALL, best_exchange
 
     looks = looks_of(nodes, evidence)
     gap = max_gap or NO_LIMIT
 
     def look(x: int, y: int) -> Any:
         a, b = np.array(paths[x], np.int64), np.array(paths[y], np.int64)
-        return best_exchange(a, b, nodes.first, nodes.last, ends, gap, looks, model)
+        return best_exchange(a, b, nodes.first, nodes.last, ends, gap, REACH, looks, model)
 
     changed = set(range(len(paths)))
     for _ in range(MAX_ROUNDS):
@@ -92,7 +93,8 @@ def exchange(
             break
     margin: dict[tuple[int, int], float] = {}
     for x, y in combinations(range(len(paths)), 2):
-        for path, dearer in zip((paths[x], paths[y]), look(x, y)[2:], strict=True):
+        for path, losses in zip((paths[x], paths[y]), look(x, y)[2:], strict=True):
+            dearer = np.maximum(losses[:, :ALL].min(axis=1), 0.0)
             for step, value in zip(pairwise([-1, *path, -1]), dearer.tolist(), strict=True):
                 if value < margin.get(step, np.inf):
                     margin[step] = value

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float32, Float64, Int64
 from numpy import ndarray
 
 from shoal.stages.evidence import LIMIT
-from shoal.stages.looks import group_means, learn_looks, likeness
+from shoal.stages.looks import group_means, learn_looks, likeness, principal_axes
 from shoal.stages.naming import LEAST_SPREAD, Calibration, log_odds_of_names, name_probabilities
 from shoal.types import Evidence, OnProgress, no_progress
 
@@ -56,6 +56,7 @@ def evidence_of_crops(
     begin = np.sort(begin[np.argsort(-crops[begin], kind="stable")[:MOST]])
     if len(begin) < 2 or n_animals == 1:
         return None
+    description = (description @ principal_axes(description).T).astype(np.float32)  # of very many tracklets, too
     mean = group_means(description, tracklet, n).astype(np.float32)
     transform = learn_looks(description, tracklet)
     looks = mean @ transform

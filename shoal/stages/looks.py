@@ -70,11 +70,7 @@ def learn_looks(description: Float32[ndarray, "N D"], animal: Int64[ndarray, "N"
         What turns descriptions into looks: ``description @ transform``.
     """
     mean = group_means(description, animal, int(animal.max()) + 1)
-    some = np.unique(np.linspace(0, len(description) - 1, MOST).astype(np.int64))
-    part = (description[some] - description[some].mean(axis=0)).astype(np.float64)
-    strength, sides = np.linalg.eigh(part @ part.T)
-    strong = np.flatnonzero(strength > 1e-9 * strength[-1])[::-1][:AXES]
-    axes = (part.T @ (sides[:, strong] / np.sqrt(strength[strong]))).T
+    axes = principal_axes(description)
     within = (description - mean[animal]) @ axes.T
     freedom = max(len(description) - len(mean), 1)
     spread = within.T @ within / freedom
@@ -86,6 +82,15 @@ def learn_looks(description: Float32[ndarray, "N D"], animal: Int64[ndarray, "N"
 def likeness(a: Float64[ndarray, "A C"], b: Float64[ndarray, "B C"]) -> Float64[ndarray, "A B"]:
     """Cosine between centred looks."""
     return _unit(a) @ _unit(b).T
+
+
+def principal_axes(description: Float32[ndarray, "N D"]) -> Float64[ndarray, "A D"]:
+    """The directions in which descriptions vary most, strongest first, at most ``AXES``."""
+    some = np.unique(np.linspace(0, len(description) - 1, MOST).astype(np.int64))
+    part = (description[some] - description[some].mean(axis=0)).astype(np.float64)
+    strength, sides = np.linalg.eigh(part @ part.T)
+    strong = np.flatnonzero(strength > 1e-9 * strength[-1])[::-1][:AXES]
+    return (part.T @ (sides[:, strong] / np.sqrt(strength[strong]))).T
 
 
 def group_means(values: Float32[ndarray, "N D"], group: Int64[ndarray, "N"], n_groups: int) -> Float64[ndarray, "G D"]:

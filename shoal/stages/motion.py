@@ -47,7 +47,8 @@ class Motion(NamedTuple):
 
 def learn_motion(known: Survey) -> Motion:
     """Fit the memory of velocity and the error scales to what the tracklets do."""
-    nodes, samples = known.nodes, known.samples
+    nodes, samples = known.nodes, {lag: _usable(sample) for lag, sample in known.samples.items()}
+    samples = {lag: sample for lag, sample in samples.items() if len(sample.move)}
     body = body_length(known.chosen)
     body = body if np.isfinite(body) else DEFAULT_BODY_PX
     seen = mean_point(known.chosen.astype(np.float64))
@@ -67,6 +68,12 @@ def learn_motion(known: Survey) -> Motion:
     builds = zip(nodes.build.T, nodes.build_variance.T, strict=True)
     between = np.array([spread_between(*one, nodes.first, nodes.last) for one in builds])
     return Motion(beta, sigma, shape_sigma, shape_any, between, area, body, low, high)
+
+
+def _usable(sample: Samples) -> Samples:
+    """Without the pairs of rows that share no keypoint: nothing is known of how far those have moved."""
+    known = np.isfinite(np.concatenate([sample.move, sample.before, sample.after], axis=1)).all(axis=1)
+    return Samples(*(column[known] for column in sample))
 
 
 def _unrelated(xy: Float32[ndarray, "n K 2"]) -> float:

@@ -19,25 +19,25 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 from numpy import ndarray
-from scipy.optimize import linear_sum_assignment
 
 from shoal.config.stitch import StitchConfig
+from shoal.stages.certainty import Known, certainties
 from shoal.stages.constraints import Links, bind, decisions_of_tracklets, evidence_of_pieces, split
 from shoal.stages.evidence import log_odds
 from shoal.stages.exchange import exchange, looks_of
+from shoal.stages.insertion import NO_LIMIT, Price, insert
 from shoal.stages.motion import Motion, learn_motion
 from shoal.stages.repair import Costs, keep_constraints, may_be
 from shoal.stages.survey import Nodes, Parts, survey
 from shoal.types import DECISION_KINDS, DECISION_REASONS, Constraints, Decisions, Evidence, Span, Tracks
 
-VERSION = 4
+VERSION = 5
 
 MAX_WEIGHED = 2_000_000  # pairs that a weight function is asked about, over all tracklets
 MAX_LOOKED = 4000  # later tracklets considered per tracklet, nearest in time first
 JUMP_COST = 8.0  # nats: odds of 1 : 3000 that an animal turns up just anywhere
 EDGE_BODIES = 0.5  # this close to the outermost centres seen, in body lengths, is the edge of the view
 VIDEO_EDGE = 3  # frames from the video's first or last that still count as them
-NO_LIMIT = np.iinfo(np.int64).max
 HELD = 1e4  # nats: that somebody joined or named a tracklet is worth more than any rows, so it is on a path
 
 Joins = tuple[Int64[ndarray, "J"], Int64[ndarray, "J"], Float64[ndarray, "J"]]
@@ -45,9 +45,6 @@ Joins = tuple[Int64[ndarray, "J"], Int64[ndarray, "J"], Float64[ndarray, "J"]]
 
 Weight = Callable[[Int64[ndarray, "J"], Int64[ndarray, "J"]], Float64[ndarray, "J"]]
 """Numbers of earlier and later tracklets -> cost of joining each pair, nats; inf = never."""
-
-Price = Callable[[Any, Any], Float64[ndarray, "J"]]
-"""The same by position in ``Nodes``, whatever it comes from."""
 
 
 def stitch(
@@ -145,10 +142,16 @@ def solve(
     if evidence is not None and has_looks:
         model = _model(nodes, motion, build=False)
         margin |= exchange(paths, nodes, ends, evidence, model, config.max_gap, allowed=may_be(animal, apart))
-    margin |= _insert(paths, nodes, total, gain, config, (animal, apart))
+    is_long = np.isin(np.arange(len(gain)), [i for path in paths for i in path])
+    margin |= insert(paths, nodes, total, gain, config, (animal, apart))
     paths = _in_order(paths, nodes, gain, config)
+    sure: dict[tuple[int, int], float] = {}
+    if weight is None:
+        rivals = looks_of(nodes, evidence), _model(nodes, motion, build=not has_looks)
+        about = Known(nodes, is_long, ends, margin, total, rivals, motion.build_between)
+        sure = certainties(paths, about, config.max_gap or NO_LIMIT)
     said |= {(i, j): 1.0 for i, j in _steps(paths) if animal[i] == animal[j] >= 0}
-    decisions = _decisions(known.span, nodes, paths, price, odds, ends, margin, said, config)
+    decisions = _decisions(known.span, nodes, paths, price, odds, ends, (margin, sure), said, config)
     decisions = decisions_of_tracklets(decisions, links) if links else decisions
     return _numbers(known.n_tracklets, nodes, paths, config), decisions
 
@@ -359,72 +362,6 @@ def _paths(following: Int64[ndarray, "C"], chosen: Int64[ndarray, "C"]) -> list[
     return paths
 
 
-def _insert(
-    paths: list[list[int]],
-    nodes: Nodes,
-    price: Price,
-    gain: Float64[ndarray, "C"],
-    config: StitchConfig,
-    limits: tuple[Int64[ndarray, "C"], Bool[ndarray, "G G"]],
-) -> dict[tuple[int, int], float]:
-    """Put tracklets that are on no path into the gaps of paths where they fit, in place, in order of time.
-
-    All that start in the same frame compete in one assignment. A tracklet fits where the odds that it continues
-    its predecessor and is continued by its successor, against those two following each other, pay. ``limits``: the
-    animal of each tracklet, and which animals are two and cannot be on one path.
-
-    Returns:
-        margins of the joins made here: what the next best place, or none, would have cost more.
-    """
-    margin: dict[tuple[int, int], float] = {}
-    used = np.zeros(len(nodes.number), np.bool_)
-    for path in paths:
-        used[path] = True
-    free = np.flatnonzero(~used)
-    if not len(free) or not paths:
-        return margin
-    bounds = np.flatnonzero(np.r_[True, np.diff(nodes.first[free]) > 0, True])
-    for begin, end in pairwise(bounds):
-        group = free[begin:end]
-        cost, place = _insertion_costs(paths, group, nodes, price, config)
-        cost -= gain[group, None]
-        animal, apart = limits
-        for row in np.flatnonzero(animal[group] >= 0):
-            foes = apart[animal[group[row]]]
-            cost[row, [bool(foes[animal[p]][animal[p] >= 0].any()) for p in paths]] = np.inf
-        i, p = linear_sum_assignment(np.minimum(cost, 0.0))
-        for row, path in zip(i, p, strict=True):
-            if cost[row, path] < 0:
-                node, at = int(group[row]), int(place[row, path])
-                other = min([0.0, *np.delete(cost[row], path).tolist()])
-                paths[path].insert(at, node)
-                for a, b in pairwise([-1, *paths[path], -1][at : at + 3]):
-                    margin[a, b] = max(other - float(cost[row, path]), 0.0)
-    return margin
-
-
-def _insertion_costs(
-    paths: list[list[int]], group: Int64[ndarray, "n"], nodes: Nodes, price: Price, config: StitchConfig
-) -> tuple[Float64[ndarray, "n p"], Int64[ndarray, "n p"]]:
-    """Cost of putting each tracklet into each path (inf = no room), and where."""
-    cost = np.full((len(group), len(paths)), np.inf)
-    place = np.zeros(cost.shape, np.int64)
-    for p, path in enumerate(paths):
-        firsts = nodes.first[path]
-        for row, node in enumerate(group):
-            at = int(np.searchsorted(firsts, nodes.first[node], side="right"))
-            before = path[at - 1] if at else -1
-            after = path[at] if at < len(path) else -1
-            joins = [(a, b) for a, b in ((before, node), (node, after)) if min(a, b) >= 0]
-            gaps = [nodes.first[b] - nodes.last[a] - 1 for a, b in joins]
-            if any(gap < 0 or gap > (config.max_gap or NO_LIMIT) for gap in gaps):
-                continue
-            prices = price(*zip(*joins, *([(before, after)] if len(joins) == 2 else []), strict=True))
-            cost[row, p] = prices[: len(joins)].sum() - prices[len(joins) :].sum()
-            place[row, p] = at
-    return cost, place
-
-
 def _numbers(n: int, nodes: Nodes, paths: list[list[int]], config: StitchConfig) -> Int64[ndarray, "T"]:
     """Track of each of ``n`` tracklet numbers: animals, then leftovers."""
     number = np.full(n, -1)
@@ -443,7 +380,7 @@ def _decisions(
     price: Price,
     odds: Price,
     ends: Float64[ndarray, "C 2"],
-    margin: dict[tuple[int, int], float],
+    judged: tuple[dict[tuple[int, int], float], dict[tuple[int, int], float]],
     said: dict[tuple[int, int], float],
     config: StitchConfig,
 ) -> Decisions:
@@ -456,12 +393,12 @@ def _decisions(
         price: of joins without evidence.
         odds: what evidence takes off the cost of a join.
         ends: cost of starting and of ending at each node.
-        margin: by pair of positions, -1 = beginning or end.
+        judged: margins and probabilities by pair of positions, -1 = beginning, end or on no path.
         said: joins that edits ask for (1) or that follow from these (NaN), by pair of positions.
         config: the costs.
     """
     found: list[tuple[str, str, int, int, int, int, float, float, float]] = []
-    inside = ~_at_video_edge(nodes, span)
+    inside, (margin, sure) = ~_at_video_edge(nodes, span), judged
     first, last, number = nodes.first.tolist(), nodes.last.tolist(), nodes.number.tolist()
     for path in paths:
         steps = zip(
@@ -471,21 +408,25 @@ def _decisions(
             is_dear = motion - extra > ends[i, 1] + ends[j, 0]
             why = "count" if is_dear else "appearance" if extra > max(0.0, -motion) else "motion"
             why = "edit" if (i, j) in said else why
+            step = (i, j)
             found.append(("join", why, first[j], number[i], number[j], first[j] - last[i] - 1, motion - extra,
-                          margin.get((i, j), np.nan), said.get((i, j), np.nan)))  # fmt: skip
+                          margin.get(step, np.nan), said.get(step, sure.get(step, np.nan))))  # fmt: skip
         for side, name, i in ((0, "start", path[0]), (1, "end", path[-1])):
             if inside[i, side]:
                 why = "border" if ends[i, side] < config.appear_cost else "count"
                 source, target, frame = (number[i], -1, last[i]) if side else (-1, number[i], first[i])
-                sure = margin.get((i, -1) if side else (-1, i), np.nan)
-                found.append((name, why, frame, source, target, 0, float(ends[i, side]), sure, np.nan))
+                step = (i, -1) if side else (-1, i)
+                found.append((name, why, frame, source, target, 0, float(ends[i, side]),
+                              margin.get(step, np.nan), sure.get(step, np.nan)))  # fmt: skip
     on_path = {i for path in paths for i in path}
     left = [i for i in range(len(number)) if i not in on_path]
-    found += [("start", "leftover", first[i], -1, number[i], 0, np.nan, np.nan, np.nan) for i in left]
+    found += [
+        ("start", "leftover", first[i], -1, number[i], 0, np.nan, np.nan, sure.get((-1, i), np.nan)) for i in left
+    ]
     found.sort(key=lambda row: (row[2], row[0], row[3], row[4]))
     if not found:
         return Decisions.empty(span)
-    kind, reason, frame, source, target, gap, cost, sure, known = (np.array(c) for c in zip(*found, strict=True))
+    kind, reason, frame, source, target, gap, cost, least, likely = (np.array(c) for c in zip(*found, strict=True))
     kinds = np.array([DECISION_KINDS.index(k) for k in kind])
     reasons = np.array([DECISION_REASONS.index(r) for r in reason])
-    return Decisions(kinds, frame, source, target, gap, cost, sure, known, reasons, span)
+    return Decisions(kinds, frame, source, target, gap, cost, least, likely, reasons, span)

@@ -55,6 +55,8 @@ def test_an_animal_that_is_moved_is_exchanged_from_that_frame_on_and_nothing_els
     assert status([run])[0]["state"] == "analyzed"  # tracks are not those of the edits
     code, out, _ = shoal(monkeypatch, capsys, "track", run)
     assert code == 0 and "1 edits kept, joined in" in out
+    assert "identity swaps per hour expected (90 %: " in out
+    assert status([run])[0]["swaps"][0] < 1, "these three animals are far apart"
     after = read_tracks(run)
     early = before.poses.frame < 120
     exchanged = np.select([before.track == 0, before.track == 1], [1, 0], before.track)

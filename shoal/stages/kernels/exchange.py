@@ -10,7 +10,9 @@ from numba import njit
 
 from shoal.stages.kernels.stitch import join_cost
 
-REACH = 12  # tracklets of either track that a piece taken from its middle may have
+TAIL, MOVE, SWAP, ALL = range(4)  # columns of losses: ends exchanged, a piece moved, two exchanged; all of them weighed
+SOFT = 2.0  # nats by which an exchange must lose to count e times less
+MOST = 20.0  # nats gained that count, at most: else the sum of all grows without bounds
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -80,7 +82,14 @@ def with_piece(path, i, i2, other, k, k2, first, last, ends, max_gap, model):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def best_exchange(a, b, first, last, ends, max_gap, looks, model):
+def note(loss, at, kind, gain):
+    """Take an exchange that undoes a step into that step's losses."""
+    loss[at, kind] = min(loss[at, kind], -gain)
+    loss[at, ALL] += np.exp(min(gain, MOST) / SOFT)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def best_exchange(a, b, first, last, ends, max_gap, reach, looks, model):
     """The exchange of parts of two tracks that gains most, and how dear it is to undo each step of theirs.
 
     Args:
@@ -90,17 +99,20 @@ def best_exchange(a, b, first, last, ends, max_gap, looks, model):
         last: (C,) last frames.
         ends: (C, 2) cost of starting and ending there.
         max_gap: longest gap in frames.
+        reach: tracklets of either track that a piece taken from its middle may have.
         looks: (C, D) vectors, (C,) weights, (2,) odds of appearance.
         model: the arguments of ``join_cost`` from ``xy`` on.
 
     Returns:
-        nats gained (<= 0: none gains); the pieces a[i:i2] and b[k:k2] to exchange as i, k, i2, k2; (m + 1,) and
-        (n + 1,) the least loss by an exchange that undoes each step of ``a`` and of ``b``, inf = there is none.
+        nats gained (<= 0: none gains); the pieces a[i:i2] and b[k:k2] to exchange as i, k, i2, k2; (m + 1, 4) and
+        (n + 1, 4) of each step of ``a`` and of ``b`` the least loss by an exchange that undoes it, of each kind (inf =
+        there is none), and the sum of exp(-loss / SOFT) over all of them.
     """
     m, n, odds = len(a), len(b), looks[2]
     of_a, of_b = sums(a, looks), sums(b, looks)
     base = likeness(of_a[m], odds) + likeness(of_b[n], odds)
-    dear_a, dear_b = np.full(m + 1, np.inf), np.full(n + 1, np.inf)
+    dear_a, dear_b = np.full((m + 1, 4), np.inf), np.full((n + 1, 4), np.inf)
+    dear_a[:, ALL] = dear_b[:, ALL] = 0.0
     best, place = -np.inf, (0, 0, 0, 0)
     lowest = 0
     for i in range(m + 1):
@@ -109,11 +121,11 @@ def best_exchange(a, b, first, last, ends, max_gap, looks, model):
         for k in range(lowest, n + 1):
             if k > 0 and i < m and last[b[k - 1]] >= first[a[i]]:
                 break
-            for piece in range((REACH + 2) ** 2):
-                i2, k2 = i + piece // (REACH + 2), k + piece % (REACH + 2)
-                to_ends = i2 > i + REACH or k2 > k + REACH  # one case stands for exchanging all that follows
+            for piece in range((reach + 2) ** 2):
+                i2, k2 = i + piece // (reach + 2), k + piece % (reach + 2)
+                to_ends = i2 > i + reach or k2 > k + reach  # one case stands for exchanging all that follows
                 if to_ends:
-                    if i2 <= i + REACH or k2 <= k + REACH:
+                    if i2 <= i + reach or k2 <= k + reach:
                         continue
                     i2, k2 = m, n
                 elif i2 > m or k2 > n or (i2 == m and k2 == n):
@@ -135,8 +147,14 @@ def best_exchange(a, b, first, last, ends, max_gap, looks, model):
                     continue
                 if gain > best:
                     best, place = gain, (i, k, i2, k2)
-                for at in (i, i2):
-                    dear_a[at] = min(dear_a[at], -gain)
-                for at in (k, k2):
-                    dear_b[at] = min(dear_b[at], -gain)
-    return best, place, np.maximum(dear_a, 0.0), np.maximum(dear_b, 0.0)
+                kind = TAIL if to_ends else MOVE if i2 == i or k2 == k else SWAP
+                at_front = i + k == 0  # what begins a track begins the other one then
+                if not at_front or i2 == i:
+                    note(dear_a, i, kind, gain)
+                if not at_front or k2 == k:
+                    note(dear_b, k, kind, gain)
+                if not to_ends and i2 > i:
+                    note(dear_a, i2, kind, gain)
+                if not to_ends and k2 > k:
+                    note(dear_b, k2, kind, gain)
+    return best, place, dear_a, dear_b

@@ -93,45 +93,6 @@ def test_piped_lines_are_there_at_once():
     assert done.stdout.splitlines()[-1] == "first line"
 
 
-@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGINT", 130), ("SIGUSR1", 138)])
-def test_stopped_showed_a_traceback_in_a_plain_script(name, code):
-    """A job that its queue ends leaves one line that says how far it is, and the exit code of the signal."""
-    script = (
-        "import os, signal\n"
-        "from shoal.deeplabcut.call import step\n"
-        "from shoal.errors import Stopped\n"
-        "from shoal.io.stopping import stop_requests\n"
-        "@step\n"
-        "def f(config):\n"
-        "    with stop_requests('the epoch') as should_stop:\n"
-        f"        os.kill(os.getpid(), signal.{name})\n"
-        "        raise Stopped('epoch 3 of 9\\nwhere: run', hint='the same call goes on', by=should_stop())\n"
-        "f('c')"
-    )
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == code
-    warning, *last = done.stderr.splitlines()
-    assert warning.startswith(f"warning: {name}: finishing the epoch")
-    assert last == ["stopped: epoch 3 of 9; where: run; the same call goes on"]
-
-
-def test_ctrl_c_showed_a_traceback_where_nothing_can_be_finished_first():
-    script = (
-        "import os, signal\n"
-        "from shoal.deeplabcut.call import step\n"
-        "@step\n"
-        "def f(config):\n"
-        "    os.kill(os.getpid(), signal.SIGINT)\n"
-        "f('c')"
-    )
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr.count("\n")) == (130, 1)
-    assert done.stderr.startswith("stopped: interrupted at once")
-    crash = script.replace("os.kill(os.getpid(), signal.SIGINT)", "raise KeyError('bug')")
-    done = subprocess.run([sys.executable, "-c", crash], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 1 and "Traceback" in done.stderr and "KeyError: 'bug'" in done.stderr
-
-
 def test_functions_that_are_missing_say_what_to_use():
     with pytest.raises(deeplabcut.MissingFunctionError, match="napari"):
         deeplabcut.label_frames  # noqa: B018
@@ -145,3 +106,38 @@ def test_functions_that_are_missing_say_what_to_use():
 def test_wrong_keywords_never_reach_the_work():
     with pytest.raises(ConfigError, match="vidoetype"):
         deeplabcut.analyze_videos("config.yaml", ["v.mp4"], vidoetype="mp4")
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGINT", 130), ("second SIGINT", 130)])
+def test_a_script_that_is_asked_to_stop_ends_with_a_line_and_the_signals_code(name, code):
+    """It was a traceback and exit code 1, which a queue takes for a failure."""
+    script = (
+        "import os, signal, sys\n"
+        "from shoal.deeplabcut.call import step\n"
+        "from shoal.errors import Stopped\n"
+        "from shoal.io.stopping import stop_requests\n"
+        "@step\n"
+        "def f(name):\n"
+        "    with stop_requests('the chunk') as asked:\n"
+        "        for word in name.split():\n"
+        "            os.kill(os.getpid(), signal.SIGINT if word == 'second' else signal.Signals[word])\n"
+        "        raise Stopped('1 of 2 chunks are done', hint='the same call goes on', signal_name=asked())\n"
+        "f(sys.argv[1])"
+    )
+    done = subprocess.run([sys.executable, "-c", script, name], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == code and "Traceback" not in done.stderr
+    last = ["interrupted by Ctrl-C in f"] if "second" in name else ["hint: the same call goes on"]
+    assert done.stderr.splitlines()[-1:] == last
+
+
+def test_other_errors_of_a_script_are_shown_as_before():
+    script = (
+        "from shoal.deeplabcut.call import step\n"
+        "from shoal.errors import InputError\n"
+        "@step\n"
+        "def f(name):\n"
+        "    raise InputError('expected a', hint='give a')\n"
+        "f('x')"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and done.stderr.startswith("Traceback") and "hint: give a" in done.stderr

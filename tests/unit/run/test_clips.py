@@ -23,15 +23,33 @@ def decisions(*rows: tuple[str, str, int, int, float, float, float]) -> Decision
 ROWS = decisions(
     ("cut", "crossing", 100, 0, 0.2, 0.05, NAN), ("join", "motion", 101, 0, -3, NAN, NAN),
     ("cut", "ambiguous", 130, 0, 0.2, 0.3, NAN), ("join", "count", 400, 12, 30, NAN, NAN),
-    ("start", "leftover", 500, 0, NAN, NAN, NAN), ("join", "motion", 600, 1, 2, 0.9, 0.02),
+    ("start", "leftover", 500, 0, NAN, NAN, NAN), ("join", "motion", 600, 1, 2, 0.02, NAN),
+)  # fmt: skip
+LIKELY = decisions(
+    ("cut", "crossing", 100, 0, 0.2, 0.01, NAN), ("join", "motion", 101, 0, -3, 0.0, 0.97),
+    ("cut", "ambiguous", 300, 0, 0.2, 0.3, 0.6), ("join", "count", 400, 1, 30, 9.0, 0.1),
+    ("start", "leftover", 500, 0, NAN, NAN, 0.01), ("join", "edit", 600, 1, 2, 0.9, 1.0),
 )  # fmt: skip
 
 
 def test_least_certain_first():
     found = certainty(ROWS, StitchConfig(appear_cost=8))
     assert np.argsort(found, kind="stable").tolist() == [3, 5, 0, 2, 1, 4]
-    assert found[5] == np.float32(0.02), "a probability wins over a margin"
     assert found[1] > 1 and np.isinf(found[4])
+
+
+def test_probabilities_decide_where_there_are_any():
+    found = certainty(LIKELY, StitchConfig(appear_cost=8))
+    assert np.argsort(found, kind="stable").tolist() == [3, 2, 1, 5, 0, 4]
+    assert np.isinf(found[[0, 4]]).all(), "a cut that nothing bridges, and a leftover, are asked about last"
+    assert worst_moments(LIKELY, 1, apart=1, config=StitchConfig())[0].note == (
+        "join at 400: count, unseen for a frame, probability 0.10"
+    )
+
+
+def test_what_edits_say_is_no_probability_of_its_own():
+    rows = decisions(("join", "edit", 1, 0, 1, NAN, 1.0), ("join", "motion", 9, 0, 1, 0.5, NAN))
+    assert certainty(rows, StitchConfig()).tolist()[1] == 0.5
 
 
 def test_the_same_moment_is_not_shown_twice():
@@ -45,7 +63,7 @@ def test_the_same_moment_is_not_shown_twice():
     ("place", "note"),
     [
         (0, "join at 400: count, unseen for 12 frames, cost 30.0"),
-        (1, "join at 600: motion, unseen for a frame, probability 0.02"),
+        (1, "join at 600: motion, unseen for a frame, margin 0.02"),
         (2, "cut at 100: crossing, margin 0.05"),
         (3, "start at 500: leftover"),
     ],
