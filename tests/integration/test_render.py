@@ -26,7 +26,7 @@ def doubtful(blob_run, tmp_path) -> Path:
     run_dir = shutil.copytree(blob_run, tmp_path / blob_run.name)
     kind = [DECISION_KINDS.index(k) for k in ("join", "cut", "cut")]
     table = Decisions(
-        kind, [60, 150, 155], [0, 1, 1], [0, 1, 1], [3, 0, 0], [1, 1, 1], [np.nan, 0.02, 0.01], [0.9, np.nan, np.nan],
+        kind, [60, 150, 155], [0, 1, 1], [0, 1, 1], [3, 0, 0], [1, 1, 1], [0.9, 0.02, 0.01], [np.nan] * 3,
         [4, 3, 3], (0, 300),
     )  # fmt: skip
     save_table(run_dir / "decisions.npz", table)
