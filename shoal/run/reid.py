@@ -22,7 +22,7 @@ from shoal.types import Evidence, OnProgress, TrackInfo, no_progress
 
 log = logging.getLogger(__name__)
 
-VERSION = 3
+VERSION = 4
 EVIDENCE, KINDS = "evidence.npz", "tracklet_kinds.npz"
 
 
