@@ -7,7 +7,7 @@ from it, so that a file which somebody else wrote or changed since is seen as su
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from glob import escape
@@ -19,7 +19,7 @@ from jaxtyping import Int64
 from numpy import ndarray
 
 from shoal.errors import ArtifactError, InputError, ProjectError
-from shoal.io.artifacts import file_digest, json_bytes, read_entry, read_json, write_atomic, write_json
+from shoal.io.artifacts import file_digest, read_entry, read_json, write_atomic, write_json
 from shoal.io.dlc.detections import read_full, write_full
 from shoal.io.dlc.meta import Meta, read_meta, write_meta
 from shoal.io.dlc.pose_table import row_frames
@@ -47,11 +47,12 @@ from shoal.run.folder import (
     read_spans,
     read_tracks,
 )
+from shoal.run.kinds import kinds_table
 from shoal.run.names import names_table
 from shoal.run.plan import Part, spans
 from shoal.run.smoothing import smooth_run
 from shoal.stages.classify import REFLECTION
-from shoal.types import TRACK_KINDS, Poses, Skeleton, Span, Tracks, select
+from shoal.types import Poses, Skeleton, Span, Tracks, select
 
 log = logging.getLogger(__name__)
 
@@ -191,7 +192,7 @@ def write_dlc_files(
         path = dlc_file(stem, "tracks", method=method)
         columns = column_names(run_dir, number, names or card.individuals)
         shown = {c: columns[number[c]] for c in range(len(number)) if number[c] >= 0}
-        beside = {"kinds.json": _kinds(run_dir, shown) if reflections == "mark" else b""}
+        beside = {"kinds.json": kinds_table(run_dir, shown) if reflections == "mark" else b""}
         beside["names.csv"] = names_table(run_dir, shown)
         for ending, content in beside.items():
             if content:
@@ -335,20 +336,6 @@ def _exported_tracks(run_dir: Path, card: ModelCard, reflections: str = "mark") 
         run_dir.name, len(chosen), len(kept),
     )  # fmt: skip
     return number
-
-
-def _kinds(run_dir: Path, columns: Mapping[int, str]) -> bytes:
-    """What each exported track is, as JSON; empty if all are animals."""
-    info = read_info(run_dir)
-    shown = [c for c in columns if c < len(info.track)]
-    if not info.kind[shown].any():
-        return b""
-    return json_bytes({
-        columns[c]: {
-            "kind": TRACK_KINDS[info.kind[c]], "probability": round(float(info.probability[c]), 4),
-            "first": int(info.first[c]), "last": int(info.last[c]), "rows": int(info.n[c]),
-        } for c in shown
-    })  # fmt: skip
 
 
 def _write_bytes(content: bytes, aside: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +13,8 @@ from numpy import ndarray
 
 from shoal.config.run import RunConfig
 from shoal.config.stitch import StitchConfig
-from shoal.io.artifacts import drop_entry, fingerprint, load_table, save_table, write_entry, write_json
-from shoal.run.folder import TRACK_INFO, each_span, read_card
+from shoal.io.artifacts import drop_entry, fingerprint, json_bytes, load_table, save_table, write_entry, write_json
+from shoal.run.folder import TRACK_INFO, each_span, read_card, read_info
 from shoal.run.reid import reid_print
 from shoal.stages import associate as associating
 from shoal.stages import classify as classifying
@@ -104,6 +104,20 @@ def stitch_kinds(
     drop_entry(run_dir, "stitch")  # from here on the old tracks are written over
     save_table(run_dir / TRACK_INFO, tracks)
     return number, joins
+
+
+def kinds_table(run_dir: Path, columns: Mapping[int, str]) -> bytes:
+    """What each exported track is, as JSON; empty if all are animals."""
+    info = read_info(run_dir)
+    shown = [c for c in columns if c < len(info.track)]
+    if not info.kind[shown].any():
+        return b""
+    return json_bytes({
+        columns[c]: {
+            "kind": TRACK_KINDS[info.kind[c]], "probability": round(float(info.probability[c]), 4),
+            "first": int(info.first[c]), "last": int(info.last[c]), "rows": int(info.n[c]),
+        } for c in shown
+    })  # fmt: skip
 
 
 _ANY_COUNT = {"n_animals": 0, "count": "unknown"}
