@@ -201,7 +201,7 @@ def bar_b(work: Path, args: argparse.Namespace) -> Bar:
     """``bench/light.py``; the quick case trains for two epochs, which says nothing about accuracy."""
     found = light.figures(work, n_frames=120, epochs=2) if args.quick else light.figures(work, n_frames=600)
     target = (
-        "half scale: 60 frames/s, mAP >= full scale - 3, RMSE <= full scale + 1 px; full scale: 20 frames/s in int8"
+        "reduced scale: 60 frames/s, mAP >= full scale - 3, RMSE <= full scale + 1 px; full scale: 20 frames/s in int8"
     )
     return _bar(found, target, holds=light.holds(found))
 
