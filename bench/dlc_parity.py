@@ -217,7 +217,6 @@ def compare_on(net: str, root: Path, rows: Sequence[int] | ndarray) -> dict[str,
     images = [labels[int(row)].image for row in seen.rows]
     theirs = ask_dlc(shuffle, net, root, images)
     ruled = group_like_dlc(seen.detections, model.edges, n_keypoints=seen.truth.n_keypoints, max_animals=SCENE.n_fish)
-    # positions are judged on the same animals: where shoal groups otherwise it may take a neighbouring peak
     own, by_rules = match(theirs, seen.predicted), match(theirs, ruled)
     scores = {
         name: {k: round(v, 2) for k, v in figures(score(seen.truth, poses, root, model.skeleton)).items()}
@@ -225,7 +224,7 @@ def compare_on(net: str, root: Path, rows: Sequence[int] | ndarray) -> dict[str,
     }
     return {
         "frames": len(images),
-        "positions_hold": by_rules["positions_hold"],
+        "positions_hold": own["positions_hold"] and by_rules["positions_hold"],
         "same_animals_by_dlc_rules": by_rules["same_animals"],
         "shoal_as_good": scores["shoal"]["mAP"] >= scores["dlc"]["mAP"],  # to the two digits that DeepLabCut gives
         "half_pixel_px": HALF_PIXEL_PX.get(net, 0.0), **peaks_per_keypoint(seen),
